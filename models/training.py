@@ -19,6 +19,9 @@ from torch.nn import functional as F
 from .dncnn import DnCNN
 from .lipschitz import clip_network, scale_network
 
+# The clip's coarse grid and its cut to 3x3 leave each layer about 4 % above its share, so clip that much lower.
+CLIP_MARGIN = 0.77
+
 IMAGE_SUFFIXES = {".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp"}
 
 
@@ -108,7 +111,7 @@ class Trainer:
         self.random = torch.Generator().manual_seed(settings.seed)
         torch.manual_seed(settings.seed)
         self.network: DnCNN = DnCNN().to(memory_format=torch.channels_last)
-        clip_network(self.network, settings.lipschitz)
+        clip_network(self.network, CLIP_MARGIN * settings.lipschitz)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=settings.learning_rate)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
         self.step = 0
@@ -141,13 +144,13 @@ class Trainer:
         self.schedule.step()
         self.step += 1
         if self.step % settings.clip_every == 0:
-            clip_network(self.network, settings.lipschitz)
+            clip_network(self.network, CLIP_MARGIN * settings.lipschitz)
         return float(loss.detach())
 
     def finish(self) -> float:
         """Make the Lipschitz bound exact by clipping on and a last scale; return the product of the norms."""
         for _ in range(20):
-            clip_network(self.network, self.settings.lipschitz)
+            clip_network(self.network, CLIP_MARGIN * self.settings.lipschitz)
         return scale_network(self.network, self.settings.lipschitz)
 
     def save(self, path: Path) -> None:
