@@ -6,6 +6,9 @@ Images are (batch, 1, rows, cols) in units of an image in [0, 1].
 
 from __future__ import annotations
 
+from itertools import pairwise
+from typing import cast
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -23,12 +26,13 @@ class DnCNN(nn.Module):
     def __init__(self, depth: int = 7, channels: int = 64) -> None:
         super().__init__()
         widths = [1, *[channels] * (depth - 1), 1]
-        self.layers = nn.ModuleList(
-            nn.Conv2d(before, after, 3, padding=1) for before, after in zip(widths, widths[1:], strict=False)
-        )
-        for layer in self.layers:
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
+        layers = [nn.Conv2d(before, after, 3, padding=1) for before, after in pairwise(widths)]
+        self.layers = nn.ModuleList(layers)
+        for name, parameter in self.layers.named_parameters():
+            if name.endswith("weight"):
+                nn.init.kaiming_normal_(parameter, nonlinearity="relu")
+            else:
+                nn.init.zeros_(parameter)
 
     @property
     def receptive_radius(self) -> int:
@@ -44,14 +48,14 @@ class DnCNN(nn.Module):
         return self._chain(image, padding=0)
 
     def _chain(self, features: Tensor, padding: int) -> Tensor:
-        *hidden, last = self.layers
+        *hidden, last = cast("list[nn.Conv2d]", list(self.layers))
         for layer in hidden:
             features = F.conv2d(features, layer.weight, layer.bias, padding=padding).relu_()
         return F.conv2d(features, last.weight, last.bias, padding=padding)
 
     def operations_per_pixel(self) -> int:
         """Floating point operations for one pixel of the residual: two a multiply-add."""
-        return sum(2 * layer.weight.numel() for layer in self.layers)
+        return sum(2 * weight.numel() for name, weight in self.named_parameters() if name.endswith("weight"))
 
 
 def state_from_tensorflow(arrays: dict[str, np.ndarray]) -> dict[str, Tensor]:

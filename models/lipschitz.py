@@ -17,7 +17,7 @@ CLIP_GRID = 8
 
 def transfer_matrices(kernel: Tensor, grid: int) -> Tensor:
     """Matrices (grid, grid // 2 + 1, out, in), complex, one for each frequency of a grid×grid image."""
-    spectrum = torch.fft.rfft2(kernel, s=(grid, grid))
+    spectrum: Tensor = torch.fft.rfft2(kernel, s=(grid, grid))
     return spectrum.permute(2, 3, 0, 1)
 
 
@@ -36,7 +36,7 @@ def clip_convolution(kernel: Tensor, bound: float, grid: int = CLIP_GRID) -> Ten
     if float(values.max()) <= bound:
         return kernel.detach()
     clipped = (left * values.clamp(max=bound).unsqueeze(-2)) @ right
-    spatial = torch.fft.irfft2(clipped.permute(2, 3, 0, 1), s=(grid, grid))
+    spatial: Tensor = torch.fft.irfft2(clipped.permute(2, 3, 0, 1), s=(grid, grid))
     return spatial[..., : kernel.shape[-2], : kernel.shape[-1]].contiguous()
 
 
@@ -64,7 +64,8 @@ def scale_network(network: nn.Module, bound: float) -> float:
     with torch.no_grad():
         for depth, layer in enumerate(layers, start=1):
             layer.weight.mul_(factor)
-            layer.bias.mul_(factor**depth)
+            if layer.bias is not None:
+                layer.bias.mul_(factor**depth)
     return lipschitz_bound(network)
 
 

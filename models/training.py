@@ -5,24 +5,28 @@ Loss: mean of (R(x + n) - n)², n white and Gaussian (Zhang et al., IEEE TIP 201
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .dncnn import DnCNN
+from .images import random_patches, rescaled
 from .lipschitz import clip_network, scale_network
 
 # The clip's coarse grid and its cut to 3x3 leave each layer about 4 % above its share, so clip that much lower.
 CLIP_MARGIN = 0.77
 
-IMAGE_SUFFIXES = {".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp"}
+CHECKPOINT_KEYS = {"settings", "step", "network", "optimizer", "schedule", "random"}
 
 
 @dataclass(frozen=True)
@@ -37,46 +41,15 @@ class TrainingSettings:
     lipschitz: float = 2.0
     clip_every: int = 10
     seed: int = 0
-    precision: str = "bfloat16"
+    precision: str = "bfloat16"  # of the convolutions; weights, loss and optimizer are float32
 
-
-def load_images(folder: Path) -> list[Tensor]:
-    """All grey images of a folder, in the order of their names, as (rows, cols) float32 in [0, 1].
-
-    Raises:
-        ValueError: the folder holds no image.
-    """
-    paths = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    if not paths:
-        raise ValueError(f"{folder} holds no image. Pass a folder of {', '.join(sorted(IMAGE_SUFFIXES))} files.")
-    return [torch.from_numpy(np.asarray(Image.open(path).convert("L"), np.float32) / 255) for path in paths]
-
-
-def rescaled(images: Sequence[Tensor], scales: Sequence[float], smallest: int) -> list[Tensor]:
-    """The images at every scale, without those that became smaller than `smallest` pixels."""
-    pyramid = []
-    for scale in scales:
-        for image in images:
-            size = [round(scale * side) for side in image.shape]
-            if min(size) >= smallest:
-                resized = F.interpolate(image[None, None], size, mode="bicubic", antialias=True)
-                pyramid.append(resized[0, 0].clamp(0, 1))
-    return pyramid
-
-
-def random_patches(images: Sequence[Tensor], count: int, size: int, random: torch.Generator) -> Tensor:
-    """Random crops (count, 1, size, size), flipped and turned at random."""
-
-    def draw(limit: int) -> int:
-        return int(torch.randint(limit, (), generator=random))
-
-    patches = []
-    for _ in range(count):
-        image = images[draw(len(images))]
-        row, col = draw(image.shape[0] - size + 1), draw(image.shape[1] - size + 1)
-        patch = torch.rot90(image[row : row + size, col : col + size], draw(4))
-        patches.append(patch.flip(0) if draw(2) else patch)
-    return torch.stack(patches).unsqueeze(1)
+    def __post_init__(self) -> None:
+        for name in ("sigma", "steps", "patch", "batch", "learning_rate", "lipschitz", "clip_every"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise ValueError(f"{name}={value} must be a number above 0. Default: {getattr(type(self), name)}.")
+        if self.precision not in ("float32", "bfloat16"):
+            raise ValueError(f"precision={self.precision!r} is unknown. Pass 'float32' or 'bfloat16'.")
 
 
 def psnr(estimate: Tensor, truth: Tensor) -> float:
@@ -110,11 +83,13 @@ class Trainer:
             )
         self.random = torch.Generator().manual_seed(settings.seed)
         torch.manual_seed(settings.seed)
-        self.network: DnCNN = DnCNN().to(memory_format=torch.channels_last)
+        self.network = DnCNN()
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         clip_network(self.network, CLIP_MARGIN * settings.lipschitz)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=settings.learning_rate)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
         self.step = 0
+        self.seconds: float | None = 0.0  # spent on steps; None: unknown, resumed from a checkpoint without it
 
     def _rate(self, step: int) -> float:
         """Cosine from 1 to 1 %, after a warm-up of 100 steps."""
@@ -122,10 +97,22 @@ class Trainer:
         return min(1.0, (step + 1) / 100) * (0.01 + 0.99 * 0.5 * (1 + float(np.cos(np.pi * done))))
 
     def run(self, report: Callable[[int, float], None] | None = None, until: int | None = None) -> None:
-        """Train until step `until` (None: the last); `report(step, loss)` after each."""
+        """Train until step `until` (None: the last); `report(step, loss)` after each.
+
+        Raises:
+            FloatingPointError: the loss is no longer finite.
+        """
         last = self.settings.steps if until is None else min(until, self.settings.steps)
         while self.step < last:
+            began = time.perf_counter()
             loss = self._advance()
+            if self.seconds is not None:
+                self.seconds += time.perf_counter() - began
+            if not math.isfinite(loss):
+                raise FloatingPointError(
+                    f"The loss is {loss} at step {self.step}: training diverged. Pass a lower learning rate, "
+                    f"now {self.settings.learning_rate:g}."
+                )
             if report is not None:
                 report(self.step, loss)
 
@@ -158,6 +145,7 @@ class Trainer:
         state = {
             "settings": asdict(self.settings),
             "step": self.step,
+            "seconds": self.seconds,
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
@@ -171,15 +159,12 @@ class Trainer:
         """Go on from a checkpoint.
 
         Raises:
-            ValueError: the checkpoint was made with other settings.
+            ValueError: the file isn't a whole checkpoint, or was made with other settings.
         """
-        state = torch.load(path, weights_only=True)
-        if state["settings"] != asdict(self.settings):
-            changed = {
-                name: (old, asdict(self.settings).get(name))
-                for name, old in state["settings"].items()
-                if old != asdict(self.settings).get(name)
-            }
+        state = _read_checkpoint(path)
+        now = asdict(self.settings)
+        changed = {name: (old, now.get(name)) for name, old in state["settings"].items() if old != now.get(name)}
+        if changed:
             raise ValueError(
                 f"{path} was trained with other settings (then, now): {changed}. "
                 "Pass the same settings, or another checkpoint file."
@@ -189,3 +174,16 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.random.set_state(state["random"])
+        self.seconds = state.get("seconds")
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    advice = "Remove it to train from the start, or pass another checkpoint file."
+    try:
+        state = torch.load(path, weights_only=True)
+    except (RuntimeError, EOFError, UnpicklingError) as error:
+        raise ValueError(f"{path} is damaged, or no checkpoint: torch can't read it. {advice}") from error
+    missing = sorted(CHECKPOINT_KEYS - set(state)) if isinstance(state, dict) else sorted(CHECKPOINT_KEYS)
+    if missing:
+        raise ValueError(f"{path} isn't a checkpoint of a training run: it has no {', '.join(missing)}. {advice}")
+    return dict(state)

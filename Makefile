@@ -1,0 +1,38 @@
+# make run      reconstruct the example; make run ARGS="--input scan.h5 --slice 0" for your own data
+# make test     the tests; make test ARGS="-k halo" for some
+# make lint     ruff and mypy
+# make train    train the denoiser; ARGS="--images FOLDER --validation FOLDER"
+# make wheel    build the wheel into dist/
+# make clean    remove what the others built, except outputs/, checkpoints/ and the environment
+#
+# Each makes the virtual environment it needs, in VENV.
+VENV ?= .venv
+ARGS ?=
+PYTHON_OF_VENV = $(VENV)/bin/python
+
+.PHONY: run test lint train wheel clean
+
+run: $(VENV)/.ready
+	$(PYTHON_OF_VENV) scripts/reconstruct_ct.py $(ARGS)
+
+test: $(VENV)/.ready
+	$(PYTHON_OF_VENV) -m pytest $(ARGS)
+
+lint: $(VENV)/.ready
+	$(PYTHON_OF_VENV) -m ruff check
+	$(PYTHON_OF_VENV) -m ruff format --check
+	scripts/typecheck.sh $(VENV)
+
+train: $(VENV)/.ready
+	$(PYTHON_OF_VENV) scripts/train_denoiser.py $(ARGS)
+
+wheel: $(VENV)/.ready
+	rm -rf build
+	$(PYTHON_OF_VENV) -m build --wheel --outdir dist
+
+clean:
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	find asyncred_gpu kernels models scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.ready: pyproject.toml setup.cfg scripts/make_env.sh
+	scripts/make_env.sh $(VENV) dev

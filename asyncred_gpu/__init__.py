@@ -1,0 +1,23 @@
+"""Asynchronous regularization by denoising (Async-RED) for large computed tomography and compressed sensing."""
+
+from .denoiser import load_denoiser
+from .metrics import snr
+from .operators.radon import RadonCT
+from .result import Progress, Result, Schedule, Status
+from .runtime.base import WorkerError
+from .settings import DeviceError
+from .solver import GpuAsyncRED
+
+__all__ = [
+    "DeviceError",
+    "GpuAsyncRED",
+    "Progress",
+    "RadonCT",
+    "Result",
+    "Schedule",
+    "Status",
+    "WorkerError",
+    "load_denoiser",
+    "snr",
+]
+__version__ = "0.1.0"

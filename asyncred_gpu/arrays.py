@@ -1,0 +1,66 @@
+"""Arrays in and out: numpy, torch or CuPy in, float32 numpy inside, the same kind out. Refuses what isn't finite."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from .blocks import FloatArray
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+def as_numpy(array: Any, name: str, ndim: int) -> FloatArray:
+    """The array as contiguous float32 numpy, checked; never a view of the caller's memory.
+
+    Args:
+        array: numpy, torch or CuPy, or nested lists; real numbers.
+        name: what the caller calls it, for the errors.
+        ndim: the number of dimensions it must have.
+    Raises:
+        TypeError: not an array of real numbers.
+        ValueError: wrong dimensions, empty, NaN, infinite or too large for float32.
+    """
+    found = _on_host(array)
+    if found.dtype.kind not in "fiu":
+        raise TypeError(f"{name} has dtype {found.dtype}, it must hold real numbers. Pass a float32 array.")
+    if found.ndim != ndim:
+        raise ValueError(f"{name} has shape {found.shape}, it must have {ndim} dimensions. Pass one slice of your data.")
+    if found.size == 0:
+        raise ValueError(f"{name} has shape {found.shape}: it is empty. Pass an array with data in it.")
+    bad = int(found.size - np.count_nonzero(np.isfinite(found)))
+    if bad:
+        raise ValueError(
+            f"{name} holds {bad} NaN or infinite values of {found.size}. "
+            "Correct them first (dead detectors, zero flat fields), or give those rays zero weight and a finite value."
+        )
+    if found.dtype.kind == "f" and float(np.abs(found).max()) > FLOAT32_MAX:
+        raise ValueError(f"{name} holds values above {FLOAT32_MAX:.1e}, which overflow float32. Rescale it.")
+    return np.array(found, np.float32, order="C")
+
+
+def _on_host(array: Any) -> np.ndarray[Any, Any]:
+    if isinstance(array, torch.Tensor):
+        tensor = array.detach().cpu()
+        return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    if _comes_from_cupy(array):
+        return np.asarray(array.get())
+    return np.asarray(array)
+
+
+def _comes_from_cupy(array: Any) -> bool:
+    return type(array).__module__.partition(".")[0] == "cupy"
+
+
+def converter_like(array: Any) -> Callable[[FloatArray], Any]:
+    """A function that turns a numpy image into the kind `array` is, on its device."""
+    if isinstance(array, torch.Tensor):
+        device = array.device
+        return lambda image: torch.from_numpy(image).to(device)
+    if _comes_from_cupy(array):
+        return lambda image: sys.modules["cupy"].asarray(image)
+    return lambda image: image

@@ -1,0 +1,291 @@
+"""The loop of a run: scheduler, double buffer and runtime, coupled. The one place that issues, grants and commits.
+
+    issue (lease the front slots) → launch → Read (lease ends) → [Computed → grant] → Published → commit (flip)
+
+Nothing here knows what runs the workers: processes, streams or a simulation (runtime/base.py).
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from .buffer import DoubleBuffer, Slots
+from .monitor import MOST_SHRINKS, Monitor, StepGuard
+from .red import Moved, Step
+from .result import Progress, Status
+from .runtime.base import Computed, Event, Lost, Published, Read, Runtime, Started, WorkerError
+from .scheduler import Scheduler, Ticket
+from .worker import Task
+
+# A worker that takes longer than this for its updates, and than 20 times the median, is taken for hung.
+HUNG_SECONDS = 10.0
+HUNG_FACTOR = 20.0
+STARTUP_SECONDS = 120.0
+MOST_REPLACEMENTS = 3
+
+Plan = Callable[[Ticket], tuple[Step, int]]
+Subset = Callable[[int], "np.ndarray[tuple[int], np.dtype[np.intp]] | None"]
+
+
+@dataclass
+class Limits:
+    """When a run stops by itself; None for no limit."""
+
+    time_limit: float | None
+    tol: float | None
+    finished: Status
+
+
+@dataclass
+class Commit:
+    """One committed update, as the schedule keeps it."""
+
+    block: int
+    read: int
+    step: Step
+    draw: int
+
+
+@dataclass
+class _Update:
+    """An update under way; owned by the engine."""
+
+    ticket: Ticket
+    slots: Slots
+    step: Step
+    draw: int
+    moved: Moved | None = None
+
+
+@dataclass
+class _Launch:
+    """What a busy worker is at; `count` is 0 while a replacement starts up."""
+
+    numbers: set[int]
+    count: int
+    since: float
+    waiting: dict[int, float] = field(default_factory=dict)  # Computed, not granted yet: that isn't its fault
+
+
+class Engine:
+    """One run. `plan` gives an update's step and minibatch draw, `subset` the minibatch of a draw."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        buffer: DoubleBuffer,
+        runtime: Runtime,
+        monitor: Monitor,
+        guard: StepGuard | None,
+        plan: Plan,
+        subset: Subset,
+        limits: Limits,
+        per_launch: int = 1,
+        callbacks: Sequence[Callable[[Progress], None]] = (),
+    ) -> None:
+        self._scheduler = scheduler
+        self._buffer = buffer
+        self._runtime = runtime
+        self._monitor = monitor
+        self._guard = guard
+        self._plan = plan
+        self._subset = subset
+        self._limits = limits
+        self._per_launch = per_launch
+        self._callbacks = callbacks
+        self._updates: dict[int, _Update] = {}
+        self._queue: deque[int] = deque()
+        self._busy: dict[int, _Launch] = {}
+        self._durations: deque[float] = deque(maxlen=101)
+        self._replacements = 0
+        self._status: Status | None = None
+        self.commits: list[Commit] = []
+        self.notes: list[str] = []
+
+    def run(self) -> Status:
+        """Run until a limit is met; the front slots then hold the last committed image."""
+        self._started = time.perf_counter()
+        self._issue()
+        while self._status is None:
+            self._launch()
+            for event in self._runtime.wait(self._patience()):
+                self._handle(event)
+            self._commit_finished()
+            self._check_clock()
+        return self._status
+
+    @property
+    def seconds(self) -> float:
+        """Since the run began."""
+        return time.perf_counter() - self._started
+
+    # --- issue and launch ------------------------------------------------------------------------------------------
+
+    def _idle(self) -> list[int]:
+        return [worker for worker in range(self._runtime.workers) if worker not in self._busy]
+
+    def _issue(self) -> None:
+        """Issue what the scheduler lets: at once if it is eager, else only what an idle worker takes now."""
+        while self._scheduler.eager or len(self._queue) < self._per_launch * len(self._idle()):
+            ticket = self._scheduler.issue()
+            if ticket is None:
+                return
+            step, draw = self._plan(ticket)
+            slots = self._buffer.lease(ticket.number)
+            self._updates[ticket.number] = _Update(ticket, slots, step, draw)
+            self._queue.append(ticket.number)
+
+    def _launch(self) -> None:
+        for worker in self._idle():
+            if not self._queue:
+                return
+            numbers = [self._queue.popleft() for _ in range(min(self._per_launch, len(self._queue)))]
+            self._busy[worker] = _Launch(set(numbers), len(numbers), time.perf_counter())
+            self._runtime.launch(worker, [self._task(number) for number in numbers])
+
+    def _task(self, number: int) -> Task:
+        update = self._updates[number]
+        block = update.ticket.block
+        return Task(
+            number, block, update.slots, update.step, self._subset(update.draw), self._buffer.writable(block)
+        )
+
+    # --- events ----------------------------------------------------------------------------------------------------
+
+    def _handle(self, event: Event) -> None:
+        match event:
+            case Read(_, number):
+                if not self._scheduler.keeps_reads:
+                    self._buffer.release(number)
+                self._grant_waiting()
+            case Computed(worker, number):
+                self._busy[worker].waiting[number] = time.perf_counter()
+                self._grant_waiting()
+            case Published(worker, number, moved):
+                self._published(worker, number, moved)
+            case Started(worker):
+                del self._busy[worker]
+            case Lost(worker, reason):
+                self._lost(worker, reason)
+
+    def _grant_waiting(self) -> None:
+        for worker, launch in self._busy.items():
+            for number in list(launch.waiting):
+                if self._buffer.writable(self._updates[number].ticket.block):
+                    launch.since += time.perf_counter() - launch.waiting.pop(number)
+                    self._runtime.grant(worker, number)
+
+    def _published(self, worker: int, number: int, moved: Moved) -> None:
+        launch = self._busy[worker]
+        launch.numbers.remove(number)
+        if not launch.numbers:
+            self._durations.append((time.perf_counter() - launch.since) / launch.count)
+            del self._busy[worker]
+        update = self._updates[number]
+        update.moved = moved
+        self._scheduler.finish(update.ticket)
+
+    def _lost(self, worker: int, reason: str) -> None:
+        """Give the lost worker's updates to a fresh one, or end with an error that names it."""
+        launch = self._busy.pop(worker, None)
+        self._replacements += 1
+        if self._replacements > MOST_REPLACEMENTS:
+            raise WorkerError(
+                f"worker {worker} {reason}; {MOST_REPLACEMENTS} workers were replaced before. Something ends them: "
+                "look for a lack of memory (dmesg), or run with num_workers=1 to see its own message."
+            )
+        self.notes.append(f"After commit {self._scheduler.version}, worker {worker} {reason}; it was replaced.")
+        self._runtime.replace(worker)  # first of all: a worker that only hung must not touch a slot again
+        self._busy[worker] = _Launch(set(), 0, time.perf_counter())
+        for number in sorted(launch.numbers, reverse=True) if launch else ():
+            self._repeat(worker, number)
+        self._grant_waiting()
+
+    def _repeat(self, worker: int, number: int) -> None:
+        """See to it that a lost update is done again: from the same read if that is still there, or as a new one."""
+        if self._scheduler.forgets:
+            self._scheduler.abandon(self._updates.pop(number).ticket)
+            self._buffer.release(number)
+        elif self._buffer.holds(number):
+            self._queue.appendleft(number)
+        else:
+            raise WorkerError(
+                f"worker {worker} was lost with update {number}, whose read is gone: the replay can't go on. "
+                "Run it again."
+            )
+
+    # --- commits ---------------------------------------------------------------------------------------------------
+
+    def _commit_finished(self) -> None:
+        """Commit what may; issue after each, since an ordered update reads the version right after a commit."""
+        while self._status is None and (ticket := self._scheduler.next_commit()) is not None:
+            self._commit(ticket)
+            self._issue()
+        self._issue()
+        if self._status is None and self._scheduler.exhausted:
+            self._status = self._limits.finished
+
+    def _commit(self, ticket: Ticket) -> None:
+        update = self._updates.pop(ticket.number)
+        moved = update.moved
+        assert moved is not None
+        if not moved.finite:  # never flipped: the front slots keep the last finite image
+            self._status = Status.DIVERGED
+            return
+        number = self._scheduler.commit(ticket)
+        self._buffer.release(ticket.number)
+        self._buffer.flip(ticket.block)
+        self._grant_waiting()
+        self.commits.append(Commit(ticket.block, ticket.read_version, update.step, update.draw))
+        pixels = self._runtime.slots[ticket.block][1 - int(update.slots[ticket.block])].pixels
+        progress = self._monitor.record(
+            number, ticket.block, number - ticket.read_version, moved, pixels, self.seconds
+        )
+        self._judge(progress)
+        for callback in self._callbacks:
+            callback(progress)
+
+    def _judge(self, progress: Progress) -> None:
+        if self._guard is not None and self._guard.judge(progress.residual):
+            self.notes.append(
+                f"After commit {progress.update}, ‖G‖² had grown to {progress.residual:.3g} of its start: every step "
+                f"was halved, to {self._guard.factor:.4g} of the policy's, and the momentum dropped."
+            )
+            if self._guard.shrinks > MOST_SHRINKS:
+                self._status = Status.DIVERGED
+        tol = self._limits.tol
+        if tol is not None and self._monitor.complete and progress.residual <= tol:
+            self._status = Status.CONVERGED
+
+    # --- time ------------------------------------------------------------------------------------------------------
+
+    def _patience(self) -> float | None:
+        """Seconds to wait for an event before looking at the clock again; asks after hung workers, too."""
+        limit = self._limits.time_limit
+        return 1.0 if limit is None else max(0.0, min(1.0, limit - self.seconds))
+
+    def _check_clock(self) -> None:
+        limit = self._limits.time_limit
+        if self._status is None and limit is not None and self.seconds >= limit:
+            self._status = Status.TIME_LIMIT
+            return
+        now = time.perf_counter()
+        usual = statistics.median(self._durations) if self._durations else 0.0
+        for worker, launch in list(self._busy.items()):
+            most = max(HUNG_SECONDS, HUNG_FACTOR * usual * launch.count) if launch.count else STARTUP_SECONDS
+            if not launch.waiting and now - launch.since > most:
+                self._lost(worker, f"gave no result for {most:.0f} s")
+
+
+def guarded(step: Step, guard: StepGuard | None, block: int) -> Step:
+    """The step as the guard lets it be."""
+    if guard is None:
+        return step
+    momentum = 0.0 if guard.drops_momentum(block) else step.momentum
+    return replace(step, length=step.length * guard.factor, momentum=momentum)

@@ -1,0 +1,154 @@
+"""CT problems to reconstruct: a simulated scan with a known answer, and a measured one with views left out.
+
+Sinograms are line integrals, one unit = one pixel; angles in radians.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage import color, data, transform
+
+from .io import estimate_center, read_scan
+from .operators.radon import project
+
+Image = NDArray[np.float32]
+Angles = NDArray[np.float64]
+
+CROP = 800
+SMALLEST_SIZE = 32
+
+
+@dataclass(frozen=True)
+class Views:
+    """Projections and their angles."""
+
+    sinogram: Image  # (angles, detectors)
+    angles: Angles
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is measured, what to reconstruct from it, and what to judge the result by."""
+
+    name: str
+    title: str
+    measured: Views
+    image_shape: tuple[int, int]
+    center: float
+    reference: Image | None = None
+    left_out: Views | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def retina_image(size: int) -> Image:
+    """The middle 800×800 of scikit-image's retina in grey, (size, size) in [0, 1]; other sizes by resampling."""
+    grey = color.rgb2gray(data.retina())
+    top, left = ((side - CROP) // 2 for side in grey.shape)
+    crop = grey[top : top + CROP, left : left + CROP]
+    resized = crop if size == CROP else transform.resize(crop, (size, size), anti_aliasing=True)
+    return np.ascontiguousarray(resized, np.float32)
+
+
+def retina_problem(
+    size: int = CROP,
+    angles: int = 180,
+    detectors: int | None = None,
+    noise_db: float = 70.0,
+    center: float | None = None,
+    every: int = 1,
+    seed: int = 0,
+) -> Problem:
+    """A simulated scan over 180 degrees with Gaussian noise, ‖A x‖/‖noise‖ being `noise_db` exactly.
+
+    Args:
+        size: pixels a side.
+        angles: projections over 180 degrees, the end point not among them.
+        detectors: default: the image's diagonal.
+        noise_db: input SNR in dB; inf for none.
+        center: detector coordinate of the rotation axis; default: the middle.
+        every: keep every n-th projection.
+        seed: of the noise.
+    """
+    if size < SMALLEST_SIZE:
+        raise ValueError(f"size={size} leaves nothing of the retina to see. Pass {SMALLEST_SIZE} or more.")
+    image = retina_image(size)
+    count = round(math.sqrt(2) * size) if detectors is None else detectors
+    middle = (count - 1) / 2 if center is None else center
+    theta = np.arange(angles) * np.pi / angles
+    clean = project(image, theta, count, center=middle)
+    noise = np.random.default_rng(seed).standard_normal(clean.shape)
+    noise *= np.linalg.norm(clean) * 10 ** (-noise_db / 20) / np.linalg.norm(noise)
+    measured, left_out = split_views(Views((clean + noise).astype(np.float32), theta), every)
+    title = f"Retina, {size} × {size} from {len(measured.angles)} angles × {count} detectors, {noise_db:g} dB"
+    facts = {"simulated": "skimage.data.retina", "size": size, "angles": angles, "noise_db": noise_db, "seed": seed}
+    facts |= {"detectors": count, "center": middle, "every": every}
+    return Problem("retina", title, measured, (size, size), middle, image, left_out, facts)
+
+
+def scan_problem(
+    path: str | Path,
+    slice_index: int = 0,
+    center: float | Literal["auto"] = "auto",
+    size: int | None = None,
+    every: int = 1,
+) -> Problem:
+    """One slice of a Data Exchange scan; with `every` > 1 the other projections are left out, to be predicted.
+
+    Args:
+        path: the HDF5 file.
+        slice_index: its row.
+        center: detector coordinate of the rotation axis, or "auto": estimated from the projections that are kept.
+        size: pixels a side; default: the number of detectors.
+        every: keep every n-th projection.
+    """
+    scan = read_scan(path, slice_index)
+    measured, left_out = split_views(Views(scan.sinogram, scan.angles), every)
+    detectors = scan.sinogram.shape[1]
+    middle = estimate_center(measured.sinogram, measured.angles) if center == "auto" else float(center)
+    side = detectors if size is None else size
+    name = f"{scan.path.stem}-slice{slice_index}"
+    title = f"{scan.path.name}, slice {slice_index}: {side} × {side} from {len(measured.angles)} angles × {detectors}"
+    facts = {"input": str(scan.path), "slice": slice_index, "clipped_values": scan.clipped, **scan.info}
+    facts |= {"dead_detectors": scan.dead_detectors, "detectors": detectors, "size": side, "every": every}
+    facts |= {"center": middle, "center_estimated": center == "auto"}
+    return Problem(name, title, measured, (side, side), middle, None, left_out, facts)
+
+
+def split_views(views: Views, every: int) -> tuple[Views, Views | None]:
+    """Every n-th projection, and the others."""
+    count = len(views.angles)
+    if not 1 <= every <= count // 2:
+        raise ValueError(
+            f"every={every} keeps too little of {count} projections: it takes two or more. Pass 1 to {count // 2}."
+        )
+    kept = np.arange(count) % every == 0
+    left_out = None if every == 1 else Views(views.sinogram[~kept], views.angles[~kept])
+    return Views(views.sinogram[kept], views.angles[kept]), left_out
+
+
+def circle(shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """The pixels whose middle lies within the circle that fits into the image."""
+    rows, cols = (np.arange(side) - (side - 1) / 2 for side in shape)
+    return np.asarray(rows[:, None] ** 2 + cols[None, :] ** 2 <= (min(shape) / 2) ** 2)
+
+
+def prediction_error(image: Image, problem: Problem, field_of_view: str | None) -> float | None:
+    """‖A x − y‖/‖y‖ over the left-out projections; for a "circle", x is cut to it and rays to those through it."""
+    if problem.left_out is None:
+        return None
+    seen = problem.left_out.sinogram
+    detectors = seen.shape[1]
+    through = np.ones(detectors, bool)
+    if field_of_view == "circle":
+        through = np.abs(np.arange(detectors) - problem.center) <= min(problem.image_shape) / 2
+        image = np.where(circle(problem.image_shape), image, 0).astype(np.float32)
+    predicted = project(image, problem.left_out.angles, detectors, center=problem.center)
+    error = np.linalg.norm((predicted - seen)[:, through].astype(np.float64))
+    return float(error / np.linalg.norm(seen[:, through].astype(np.float64)))

@@ -1,0 +1,124 @@
+"""What a run knows of its progress: ‖G‖² from the blocks' last gradients, SNR, history; and the guard of the step.
+
+Owned by the engine. Everything here is a function of the commits alone, so an ordered run decides the same every time.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .blocks import BlockGrid, FloatArray
+from .red import Moved
+from .result import HISTORY, Progress
+
+# ‖G‖² has grown this much over its least value: with a stable step it may swing by a few times, not by this.
+GROWTH = 20.0
+MOST_SHRINKS = 12
+
+
+class StepGuard:
+    """Shrinks every step when ‖G‖² grows: the bounds behind the block step are an estimate, not a theorem."""
+
+    def __init__(self, blocks: int) -> None:
+        self.factor = 1.0
+        self.shrinks = 0
+        self._blocks = blocks
+        self._least = math.inf
+        self._quiet = blocks  # commits to wait before the next judgement
+        self._calm: set[int] = set()  # blocks whose momentum is still to be dropped
+
+    def judge(self, residual: float) -> bool:
+        """After a commit, with ‖G‖²/‖G₀‖²: whether the step was shrunk just now."""
+        self._least = min(self._least, residual)
+        self._quiet -= 1
+        if self._quiet > 0 or residual <= GROWTH * self._least:
+            return False
+        self.factor *= 0.5
+        self.shrinks += 1
+        self._least = residual
+        self._quiet = self._blocks
+        self._calm = set(range(self._blocks))
+        return True
+
+    def drops_momentum(self, block: int) -> bool:
+        """Whether this update starts from rest: once for every block after a shrink."""
+        if block in self._calm:
+            self._calm.remove(block)
+            return True
+        return False
+
+
+class Monitor:
+    """Residual, SNR and history of one run."""
+
+    def __init__(self, grid: BlockGrid, image: FloatArray, reference: FloatArray | None, total_sweeps: float) -> None:
+        self._grid = grid
+        self._first = np.full(len(grid), np.nan)
+        self._last = np.full(len(grid), np.nan)
+        self._reference = reference
+        self._total_sweeps = total_sweeps
+        self._columns: dict[str, list[float]] = {name: [] for name in HISTORY}
+        if reference is not None:
+            self._energy = float(np.sum(np.square(reference, dtype=np.float64)))
+            self._errors = np.array([self._error(block, pixels) for block, pixels in enumerate(grid.split(image))])
+
+    def _error(self, block: int, pixels: FloatArray) -> float:
+        assert self._reference is not None
+        difference = pixels - self._reference[self._grid.window(block).slices]
+        return float(np.vdot(difference, difference))
+
+    @property
+    def gradient_squared(self) -> float:
+        """Σ ‖G_i‖² over the blocks updated so far."""
+        return float(np.nansum(self._last))
+
+    @property
+    def complete(self) -> bool:
+        """Whether every block was updated at least once."""
+        return not bool(np.isnan(self._last).any())
+
+    @property
+    def residual(self) -> float:
+        """‖G‖²/‖G₀‖² over the blocks updated so far, G₀ each block's first gradient; 0 at a fixed point."""
+        start = float(np.nansum(self._first))
+        return self.gradient_squared / start if start else 0.0
+
+    def record(
+        self, commit: int, block: int, staleness: int, moved: Moved, pixels: FloatArray, seconds: float
+    ) -> Progress:
+        """Take a commit into account; returns what callbacks are told."""
+        if np.isnan(self._first[block]):
+            self._first[block] = moved.gradient_squared
+        self._last[block] = moved.gradient_squared
+        snr = None
+        if self._reference is not None:
+            self._errors[block] = self._error(block, pixels)
+            error = float(self._errors.sum())
+            snr = 10 * math.log10(self._energy / error) if error > 0 else math.inf
+        progress = Progress(
+            update=commit + 1,
+            sweep=(commit + 1) / len(self._grid),
+            seconds=seconds,
+            residual=self.residual,
+            staleness=staleness,
+            block=block,
+            snr=snr,
+            total_sweeps=self._total_sweeps,
+        )
+        for name, column in self._columns.items():
+            value = getattr(progress, name)
+            column.append(math.nan if value is None else value)
+        return progress
+
+    def history(self) -> dict[str, npt.NDArray[Any]]:
+        """Equally long arrays; snr only with a reference."""
+        whole = {"update", "staleness", "block"}
+        return {
+            name: np.array(column, np.int64 if name in whole else np.float64)
+            for name, column in self._columns.items()
+            if name != "snr" or self._reference is not None
+        }

@@ -1,0 +1,1 @@
+"""Measurement operators: computed tomography and block compressed sensing."""

@@ -1,0 +1,78 @@
+"""What the solver asks of a forward operator A, block by block: A x = Σ_i A_i x_i.
+
+Each block's share s_i = A_i x_i is kept only where it can be nonzero (its footprint). The gradient of the data term
+g(x) = ½‖A x − y‖²_W · scale for block i is scale · A_iᵀ W (Σ_j s_j − y), Sun et al. ICLR 2021, eq. 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, Self
+
+from ..blocks import BlockGrid, FloatArray, IndexArray
+
+
+class BlockOperator(Protocol):
+    """A linear operator seen block by block; picklable, so that a worker in another process can hold a copy."""
+
+    @property
+    def image_shape(self) -> tuple[int, int]: ...
+
+    @property
+    def grid(self) -> BlockGrid:
+        """The blocks that every `index` below means."""
+        ...
+
+    @property
+    def measurements(self) -> int:
+        """How many measurements a minibatch draws from: angles in CT, rows of a block's matrix in CS."""
+        ...
+
+    @property
+    def lipschitz(self) -> float:
+        """Lipschitz constant L of ∇g, the scale included."""
+        ...
+
+    def block_lipschitz(self, index: int) -> float:
+        """Lipschitz constant L_i of ∇g along block `index` alone."""
+        ...
+
+    def minibatch_factor(self, count: int) -> float:
+        """How many times larger the Lipschitz constant of a scaled minibatch of `count` measurements is than L."""
+        ...
+
+    def with_blocks(self, grid: BlockGrid) -> Self:
+        """The same operator over other blocks; shares data and caches."""
+        ...
+
+    def share_shape(self, index: int) -> tuple[int, ...]:
+        """Shape of s_i."""
+        ...
+
+    def residual_shape(self, index: int, count: int) -> tuple[int, ...]:
+        """Shape of the residual on the footprint of block `index`, for `count` measurements."""
+        ...
+
+    def forward_block(self, index: int, pixels: FloatArray, *, out: FloatArray) -> FloatArray:
+        """s_i = A_i x_i."""
+        ...
+
+    def residual_block(
+        self, index: int, shares: Sequence[FloatArray], *, out: FloatArray, subset: IndexArray | None = None
+    ) -> FloatArray:
+        """W (Σ_j s_j − y) on the footprint of block `index`, for all measurements or a subset."""
+        ...
+
+    def gradient_block(
+        self, index: int, residual: FloatArray, *, out: FloatArray, subset: IndexArray | None = None
+    ) -> FloatArray:
+        """U_iᵀ∇g from that residual; a subset's is scaled by (all / count), so that its mean is ∇g."""
+        ...
+
+    def start(self, kind: str) -> FloatArray:
+        """A start image: "fbp", "adjoint", "zeros", or "auto", the operator's own choice."""
+        ...
+
+    def like_input(self, image: FloatArray) -> Any:
+        """The image as the kind of array the measurements came in."""
+        ...

@@ -1,0 +1,147 @@
+"""A reconstruction from its options to a folder of results: problem, operator, solver, figures.
+
+Exit statuses: 0 done, 1 a run that failed or diverged, 2 refused before it began, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .denoiser import load_denoiser
+from .display import RunDisplay
+from .experiments import Problem, retina_problem, scan_problem
+from .io import OutputFolder
+from .operators.radon import RadonCT
+from .options import parse
+from .report import write_report
+from .result import Result, Status
+from .solver import GpuAsyncRED
+
+Image = NDArray[np.float32]
+
+FAILED, REFUSED, INTERRUPTED = 1, 2, 130
+# The reconstruction, FBP and the reference.
+IMAGES_WRITTEN = 3
+
+
+@dataclass(frozen=True)
+class Setup:
+    """All that is checked and built before the run."""
+
+    problem: Problem
+    solver: GpuAsyncRED
+    fbp: Image
+    field_of_view: str | None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status is returned, errors are one message without a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without ‖ shows ?, and the run goes on
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    options = parse(words)
+    try:
+        return _run(options, words)
+    except KeyboardInterrupt:
+        return _say("interrupted: the workers have ended, and no results were written.", INTERRUPTED)
+
+
+def _run(options: argparse.Namespace, words: list[str]) -> int:
+    try:
+        name = "retina" if options.input is None else options.input.stem
+        side = options.size or (800 if options.input is None else 4096)
+        folder = OutputFolder(options.output, name, IMAGES_WRITTEN * side * side)
+    except (OSError, ValueError) as error:
+        return _say(f"error: {error}", REFUSED)
+    with folder:
+        try:
+            setup = prepare(options)
+        except (OSError, ValueError, TypeError, NotImplementedError) as error:
+            return _say(f"error: {error}", REFUSED)
+        _tell(options, setup)
+        began = time.monotonic()
+        try:
+            result = solve(options, setup)
+        except (RuntimeError, OSError) as error:
+            return _say(f"error: the run ended early. {error}", FAILED)
+        seconds = time.monotonic() - began
+        summary = write_report(folder, setup, result, seconds, words)
+    if not options.quiet:
+        print(summary)
+    return FAILED if result.status is Status.DIVERGED else 0
+
+
+def prepare(options: argparse.Namespace) -> Setup:
+    """Read or simulate the data, build the operator and the solver; whatever can't be is refused here."""
+    denoiser = load_denoiser(options.denoiser, sigma=options.sigma)
+    problem = _problem(options)
+    operator = RadonCT(problem.measured.sinogram, problem.measured.angles, problem.image_shape, center=problem.center)
+    chosen = options.field_of_view or ("none" if options.input is None else "circle")
+    field_of_view = None if chosen == "none" else chosen
+    solver = GpuAsyncRED(operator, denoiser, field_of_view=field_of_view, **_solver_arguments(options))
+    return Setup(problem, solver, operator.fbp(), field_of_view)
+
+
+def solve(options: argparse.Namespace, setup: Setup) -> Result:
+    """The run itself, under the live display."""
+    with RunDisplay(quiet=options.quiet) as display:
+        return setup.solver.run(
+            max_sweeps=options.sweeps,
+            time_limit=options.time_limit,
+            tol=options.tol,
+            x0=setup.fbp,
+            reference=setup.problem.reference,
+            callbacks=(display,),
+        )
+
+
+def _problem(options: argparse.Namespace) -> Problem:
+    if options.input is not None:
+        center = "auto" if options.center is None else options.center
+        return scan_problem(options.input, options.slice or 0, center, options.size, options.every)
+    given = {name: getattr(options, name) for name in ("size", "angles", "detectors", "noise_db", "center")}
+    given = {name: value for name, value in given.items() if value is not None}
+    return retina_problem(**given, every=options.every, seed=options.seed)
+
+
+def _solver_arguments(options: argparse.Namespace) -> dict[str, Any]:
+    given = {
+        "tau": options.tau,
+        "block_shape": options.block,
+        "num_workers": options.workers,
+        "max_staleness": options.max_staleness,
+        "minibatch": options.minibatch,
+        "step": options.step,
+        "momentum": options.momentum,
+        "intensity_scale": options.intensity_scale,
+    }
+    always = {name: getattr(options, name) for name in ("order", "nonnegative", "precision", "device", "seed")}
+    return {name: value for name, value in given.items() if value is not None} | always
+
+
+def _tell(options: argparse.Namespace, setup: Setup) -> None:
+    if options.quiet:
+        return
+    print(setup.problem.title)
+    facts = setup.problem.facts
+    if facts.get("center_estimated"):
+        print(f"rotation centre estimated at detector {setup.problem.center:.1f}; --center sets another")
+    if facts.get("clipped_values") or facts.get("dead_detectors"):
+        print(
+            f"{facts['clipped_values']} values without transmission clipped, {facts['dead_detectors']} dead detectors"
+        )
+    sys.stdout.flush()
+
+
+def _say(message: str, status: int) -> int:
+    print(message, file=sys.stderr)
+    return status

@@ -1,0 +1,125 @@
+"""The mathematics of one update, free of devices: x_i ← x_i − γ·(U_iᵀ∇g(x̃) + τ·U_iᵀ(x̃ − D(x̃))).
+
+Sun, Liu, Sun, Wohlberg, Kamilov, Async-RED, ICLR 2021. The block step and the momentum are outside its theorems.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .blocks import FloatArray
+
+STEP_POLICIES = ("theory", "global", "block")
+
+
+@dataclass(frozen=True)
+class StepConstants:
+    """What a step's length depends on.
+
+    Args:
+        lipschitz: L of ∇g (of a scaled minibatch, if there is one).
+        block_lipschitz: L_i of ∇g along the block (likewise).
+        tau: weight of the residual; R has Lipschitz constant ≤ 2.
+        staleness: λ, the most commits between a read and its commit.
+        in_flight: P, updates at work at once.
+        blocks: b.
+    """
+
+    lipschitz: float
+    block_lipschitz: float
+    tau: float
+    staleness: int
+    in_flight: int
+    blocks: int
+
+
+def step_length(policy: str | float, constants: StepConstants) -> float:
+    """γ for one block.
+
+    "theory": 1/((1+2λ)(L+2τ)), Theorem 1 of the paper. "global": 1/(L+2τ). "block": 1/(βL_i+2τ), with
+    β = max(1, Pω/(1.5 b)) and ω = L/L_i: P updates in flight act on x together, and overlap with weight ω/b.
+    A number is taken as it is.
+    """
+    c = constants
+    if policy == "theory":
+        return 1 / ((1 + 2 * c.staleness) * (c.lipschitz + 2 * c.tau))
+    if policy == "global":
+        return 1 / (c.lipschitz + 2 * c.tau)
+    if policy == "block":
+        return 1 / (overlap_factor(c) * c.block_lipschitz + 2 * c.tau)
+    return float(policy)
+
+
+def overlap_factor(constants: StepConstants) -> float:
+    """β = max(1, Pω/(1.5 b)): how much several updates in flight sharpen a block's curvature."""
+    c = constants
+    omega = c.lipschitz / c.block_lipschitz
+    return max(1.0, c.in_flight * omega / (1.5 * c.blocks))
+
+
+def check_step(policy: Any) -> str | float:
+    """A step policy's name, or a positive number."""
+    if policy in STEP_POLICIES:
+        return str(policy)
+    if isinstance(policy, str) or isinstance(policy, bool) or not isinstance(policy, int | float):
+        raise ValueError(f"step={policy!r} isn't a step. Pass one of {', '.join(STEP_POLICIES)}, or a positive number.")
+    if not math.isfinite(policy) or policy <= 0:
+        raise ValueError(f"step={policy} isn't a length. Pass a positive number, or one of {', '.join(STEP_POLICIES)}.")
+    return float(policy)
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far a block moves: γ, the heavy ball's β, and whether x stays ≥ 0."""
+
+    length: float
+    momentum: float
+    nonnegative: bool
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What a step says of itself: ‖G_i‖², whether the momentum was dropped, whether all is finite."""
+
+    gradient_squared: float
+    restarted: bool
+    finite: bool
+
+
+def move(
+    pixels: FloatArray,
+    momentum: FloatArray,
+    data_gradient: FloatArray,
+    residual: FloatArray,
+    tau: float,
+    step: Step,
+    mask: FloatArray | None,
+) -> Moved:
+    """One heavy-ball step, in place: G = ∇g + τR; m ← βm − γG; x ← x + m.
+
+    The momentum of a block is dropped where it points uphill, ⟨G, m⟩ > 0 (O'Donoghue and Candès 2015).
+
+    Args:
+        pixels, momentum: (rows, cols) x_i and m_i; overwritten.
+        data_gradient: (rows, cols) U_iᵀ∇g(x̃); overwritten with G.
+        residual: (rows, cols) U_iᵀR(x̃).
+        mask: (rows, cols) of 0 and 1, the field of view, or None.
+    """
+    gradient = data_gradient
+    gradient += np.float32(tau) * residual
+    if mask is not None:
+        gradient *= mask
+    squared = float(np.vdot(gradient, gradient))
+    restarted = step.momentum > 0 and float(np.vdot(gradient, momentum)) > 0
+    momentum *= np.float32(0.0 if restarted else step.momentum)
+    momentum -= np.float32(step.length) * gradient
+    moved = pixels + momentum
+    if step.nonnegative:
+        np.maximum(moved, 0, out=moved)
+        np.subtract(moved, pixels, out=momentum)
+    np.copyto(pixels, moved)
+    return Moved(squared, restarted, math.isfinite(squared) and bool(np.isfinite(pixels).all()))

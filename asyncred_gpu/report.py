@@ -1,0 +1,133 @@
+"""What is left of a run: images, history, schedule, settings and figures in its folder, and a summary to print."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .convergence import convergence_figure
+from .experiments import circle, prediction_error
+from .figures import comparison_figure
+from .io import OutputFolder
+from .metrics import psnr, snr, ssim
+from .result import Result
+
+if TYPE_CHECKING:
+    from .reconstruct import Setup
+
+Image = NDArray[np.float32]
+
+FBP, RED = "FBP", "Async-RED"
+PACKAGES = ("asyncred-gpu", "numpy", "scipy", "torch", "astra-toolbox", "scikit-image", "h5py", "tifffile")
+
+
+def write_report(folder: OutputFolder, setup: Setup, result: Result, seconds: float, words: Sequence[str]) -> str:
+    """Write everything into the folder; the summary says the numbers and where they are."""
+    images = {FBP: setup.fbp, RED: np.asarray(result.image, np.float32)}
+    scores = judge(images, setup)
+    folder.write_image("reconstruction.tif", images[RED])
+    folder.write_image("fbp.tif", images[FBP])
+    if setup.problem.reference is not None:
+        folder.write_image("reference.tif", setup.problem.reference)
+    folder.write_history("history.csv", result.history)
+    result.schedule.save(folder.new_file("schedule.npz"))
+    facts = {"status": result.status.name, "seconds": seconds, "sweeps": _last(result, "sweep"), "scores": scores}
+    folder.write_settings("settings.json", _settings(setup, result, facts, words))
+    _write_figures(folder, setup, result, images, scores, seconds)
+    return "\n".join([*_summary(result, scores, seconds), f"results in {folder.path}"])
+
+
+def judge(images: Mapping[str, Image], setup: Setup) -> dict[str, dict[str, float]]:
+    """For each image SNR, PSNR and SSIM against the reference, and the prediction error, where they can be taken."""
+    scores: dict[str, dict[str, float]] = {}
+    reference = setup.problem.reference
+    for name, image in images.items():
+        scores[name] = {}
+        if reference is not None:
+            measures = {"snr_db": snr, "psnr_db": psnr, "ssim": ssim}
+            scores[name] |= {key: measure(image, reference) for key, measure in measures.items()}
+        error = prediction_error(image, setup.problem, setup.field_of_view)
+        if error is not None:
+            scores[name]["prediction_error"] = error
+    return scores
+
+
+def _write_figures(
+    folder: OutputFolder,
+    setup: Setup,
+    result: Result,
+    images: Mapping[str, Image],
+    scores: Mapping[str, Mapping[str, float]],
+    seconds: float,
+) -> None:
+    problem = setup.problem
+    notes = {
+        name: f"error of the left-out projections {values['prediction_error']:.4f}"
+        for name, values in scores.items()
+        if "prediction_error" in values
+    }
+    comparison = comparison_figure(
+        images,
+        problem.reference,
+        title=problem.title,
+        notes=notes,
+        facts=_facts(result, seconds),
+        field_of_view=circle(problem.image_shape) if setup.field_of_view == "circle" else None,
+    )
+    folder.write_figure("comparison.png", comparison)
+    levels = {FBP: scores[FBP]["snr_db"]} if problem.reference is not None else {}
+    convergence = convergence_figure(
+        result.history, baselines=levels, max_staleness=result.settings.get("max_staleness"), title=problem.title
+    )
+    folder.write_figure("convergence.png", convergence)
+
+
+def _facts(result: Result, seconds: float) -> list[str]:
+    shown = {"tau": "τ", "num_workers": "workers", "max_staleness": "staleness allowed", "order": "order"}
+    lines = [f"{_last(result, 'sweep'):.3g} sweeps in {seconds:.1f} s"]
+    lines += [f"{label} {result.settings[name]}" for name, label in shown.items() if name in result.settings]
+    return lines
+
+
+def _settings(setup: Setup, result: Result, facts: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
+    return {
+        "command": shlex.join(["reconstruct", *words]),
+        "problem": {"name": setup.problem.name, **setup.problem.facts},
+        "solver": dict(result.settings),
+        "field_of_view": setup.field_of_view,
+        "result": dict(facts),
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Python, the machine, and the packages that the numbers depend on."""
+    found = {"python": platform.python_version(), "machine": platform.platform()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _summary(result: Result, scores: Mapping[str, Mapping[str, float]], seconds: float) -> list[str]:
+    lines = [f"{result.status.explanation} {_last(result, 'sweep'):.4g} sweeps in {seconds:.1f} s"]
+    for name, values in scores.items():
+        parts = [
+            f"{key.removesuffix('_db')} {value:.4g}{' dB' if key.endswith('_db') else ''}"
+            for key, value in values.items()
+        ]
+        lines.append(f"{name:>10}  " + "  ".join(parts).replace("_", " "))
+    return lines
+
+
+def _last(result: Result, name: str) -> float:
+    values = result.history[name]
+    return float(values[-1]) if len(values) else 0.0

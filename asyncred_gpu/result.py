@@ -1,0 +1,130 @@
+"""What a run gives back: the image, how it ended, its history, and a schedule that can be saved and replayed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+IntArray = npt.NDArray[np.int64]
+Float64Array = npt.NDArray[np.float64]
+
+HISTORY = ("update", "sweep", "seconds", "residual", "staleness", "block", "snr")
+
+
+class Status(Enum):
+    """How a run ended; `explanation` says it in a sentence."""
+
+    CONVERGED = "‖G‖²/‖G₀‖² fell below tol."
+    MAX_SWEEPS = "The number of sweeps asked for was done."
+    MAX_UPDATES = "The number of updates asked for was done."
+    TIME_LIMIT = "The time limit was reached; the image is the last committed one."
+    REPLAYED = "Every update of the recorded schedule was repeated."
+    DIVERGED = (
+        "The run diverged: ‖G‖ grew or became infinite although the step was shrunk; the image is the last finite "
+        "one. Use step='block' or 'theory', less momentum, or fewer updates in flight."
+    )
+
+    @property
+    def explanation(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a callback is told after every commit.
+
+    `residual` is ‖G‖²/‖G₀‖² from the blocks' last gradients, `snr` in dB (None without a reference).
+    """
+
+    update: int
+    sweep: float
+    seconds: float
+    residual: float
+    staleness: int
+    block: int
+    snr: float | None
+    total_sweeps: float
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Every update in the order of commits, as equally long arrays, and the settings it depends on.
+
+    block: which block. read: the version read. commit: the number of the commit, so its staleness is commit − read.
+    step, momentum: how far it moved. draw: the number that seeds its minibatch.
+    """
+
+    block: IntArray
+    read: IntArray
+    commit: IntArray
+    step: Float64Array
+    momentum: Float64Array
+    draw: IntArray
+    settings: Mapping[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.block)
+
+    @property
+    def staleness(self) -> IntArray:
+        """Commits between each update's read and its own commit."""
+        return self.commit - self.read
+
+    def save(self, path: str | Path) -> None:
+        """Write to a new .npz file.
+
+        Raises:
+            FileExistsError: the file is there already; nothing is overwritten.
+        """
+        arrays: dict[str, Any] = {name: getattr(self, name) for name in _ARRAYS}
+        with Path(path).open("xb") as file:
+            np.savez_compressed(file, settings=json.dumps(dict(self.settings)), **arrays)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a saved schedule.
+
+        Raises:
+            ValueError: the file isn't one.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in _ARRAYS}
+                settings = json.loads(str(file["settings"]))
+        except (KeyError, ValueError, EOFError, OSError) as error:
+            if isinstance(error, FileNotFoundError):
+                raise
+            raise ValueError(
+                f"{path} isn't a saved schedule ({error}). Pass a file written by result.schedule.save()."
+            ) from error
+        return cls(**arrays, settings=settings)
+
+
+_ARRAYS = ("block", "read", "commit", "step", "momentum", "draw")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `GpuAsyncRED.run` returns.
+
+    image: (rows, cols) float32, of the input's kind. status: how the run ended.
+    history: update, sweep, seconds, residual, staleness, block, snr (with a reference), one entry a commit; seconds
+        count from when the workers were ready. schedule: can be saved, and replayed.
+    settings: every setting as it was used. notes: what the run did on its own (a step shrunk, a worker replaced).
+    timings: seconds of "setup" (start image, constants), "start" (workers) and "run".
+    """
+
+    image: Any
+    status: Status
+    history: Mapping[str, npt.NDArray[Any]]
+    schedule: Schedule
+    settings: Mapping[str, Any]
+    notes: tuple[str, ...]
+    timings: Mapping[str, float]

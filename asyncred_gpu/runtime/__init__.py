@@ -1,0 +1,1 @@
+"""Where updates run: a pool of processes, a GPU's streams, or a simulation."""

@@ -1,0 +1,117 @@
+"""What the engine asks of a runtime: something that runs block workers and reports how far they are.
+
+A runtime has `workers` workers, numbered from 0, that share one set of slots. It runs launches, reports events, and
+never decides who may read, write or commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..blocks import FloatArray
+from ..denoiser import BlockDenoiser, DenoiserSettings
+from ..operators.base import BlockOperator
+from ..red import Moved
+from ..slots import Slot
+from ..worker import BlockWorker, Task
+
+
+@dataclass(frozen=True)
+class Read:
+    """The update has gathered what it reads: its lease may end."""
+
+    worker: int
+    number: int
+
+
+@dataclass(frozen=True)
+class Computed:
+    """The update waits for its back slot."""
+
+    worker: int
+    number: int
+
+
+@dataclass(frozen=True)
+class Published:
+    """The update's back slot holds its result."""
+
+    worker: int
+    number: int
+    moved: Moved
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The worker died, and with it the updates it had under way. It runs nothing any more."""
+
+    worker: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Started:
+    """The replacement of a lost worker is ready."""
+
+    worker: int
+
+
+Event = Read | Computed | Published | Lost | Started
+
+
+class WorkerError(RuntimeError):
+    """A worker failed for good: the message names it and says how."""
+
+
+@dataclass(frozen=True)
+class WorkerSetup:
+    """All a worker needs besides the slots' memory."""
+
+    operator: BlockOperator
+    network: object
+    denoiser: DenoiserSettings
+    tau: float
+    mask: FloatArray | None
+
+    def make_worker(self, slots: Sequence[tuple[Slot, Slot]]) -> BlockWorker:
+        """A worker on these slots, with its own copy of the network."""
+        denoiser = BlockDenoiser(self.network, self.denoiser)  # type: ignore[arg-type]
+        return BlockWorker(self.operator, denoiser, self.tau, self.mask, slots)
+
+
+class Runtime(Protocol):
+    """Runs workers; used as a context manager, which ends them whatever happens."""
+
+    @property
+    def workers(self) -> int: ...
+
+    @property
+    def slots(self) -> Sequence[tuple[Slot, Slot]]:
+        """Both slots of every block; only front slots may be read, and only between commits."""
+        ...
+
+    def prime(self) -> None:
+        """Fill the shares of the start image, whose pixels lie in slot 0 of every block."""
+        ...
+
+    def launch(self, worker: int, tasks: Sequence[Task]) -> None:
+        """Start these updates on an idle worker."""
+        ...
+
+    def grant(self, worker: int, number: int) -> None:
+        """Let update `number`, which is Computed, write its back slot."""
+        ...
+
+    def wait(self, timeout: float | None) -> list[Event]:
+        """The next events; none if `timeout` seconds passed without."""
+        ...
+
+    def replace(self, worker: int) -> None:
+        """End the worker for certain and start a fresh one in its place, which reports Started when it is ready."""
+        ...
+
+    def close(self) -> None:
+        """End all workers and free the slots. May be called twice."""
+        ...

@@ -1,0 +1,241 @@
+"""Block workers as a pool of processes, one a core, with the slots in anonymous shared memory.
+
+The memory is a memfd handed down by descriptor: it has no name, so nothing can stay behind in /dev/shm, whoever is
+killed. One pipe a worker and no shared lock: a killed worker blocks nobody. Linux (other systems: an unlinked file).
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from multiprocessing.connection import Connection, wait
+from types import TracebackType
+from typing import Self
+
+import cloudpickle
+import numpy as np
+
+from ..blocks import FloatArray
+from ..slots import Slot, slot_layout
+from ..worker import Task
+from .base import Event, Lost, Started, WorkerError, WorkerSetup
+from .messages import Failed, Grant, Launch, Prime, Ready, Setup
+
+STARTUP_SECONDS = 120.0
+# One thread a worker: the pool is the parallelism.
+SINGLE_THREADED = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+
+
+def available_cores() -> list[int]:
+    """The processors this process may run on."""
+    if sys.platform == "linux":
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+class CpuRuntime:
+    """A pool of worker processes on one image. Owns the processes, their pipes and the shared memory."""
+
+    def __init__(self, setup: WorkerSetup, workers: int, image: FloatArray) -> None:
+        self._layout = slot_layout(setup.operator)
+        self._cores = available_cores()
+        self._processes: list[subprocess.Popen[bytes] | None] = [None] * workers
+        self._pipes: list[Connection | None] = [None] * workers
+        self._starting: set[int] = set()
+        self._memory_fd = self._setup_fd = -1
+        self._closed = False
+        try:
+            self._memory_fd = anonymous_memory(self._layout.nbytes)
+            self._memory = mmap.mmap(self._memory_fd, self._layout.nbytes)
+            self.slots: Sequence[tuple[Slot, Slot]] = self._layout.views(self._memory)
+            for block, pixels in enumerate(setup.operator.grid.split(image)):
+                np.copyto(self.slots[block][0].pixels, pixels)
+            self._setup_fd = anonymous_file(cloudpickle.dumps(setup))
+            for worker in range(workers):
+                self._start(worker)
+            for worker in range(workers):
+                self._expect_ready(worker)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def workers(self) -> int:
+        return len(self._processes)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- processes -------------------------------------------------------------------------------------------------
+
+    def _start(self, worker: int) -> None:
+        here, there = socket.socketpair()
+        with there:
+            descriptors = (there.fileno(), self._memory_fd, self._setup_fd)
+            self._processes[worker] = subprocess.Popen(
+                [sys.executable, "-P", "-m", "asyncred_gpu.runtime.worker", str(there.fileno())],
+                pass_fds=descriptors,
+                stdin=subprocess.DEVNULL,
+                env=os.environ | SINGLE_THREADED | {"PYTHONPATH": os.pathsep.join(_import_path())},
+                start_new_session=True,  # Ctrl-C is the parent's to handle
+            )
+        pipe = Connection(here.detach())
+        self._pipes[worker] = pipe
+        self._starting.add(worker)
+        core = self._cores[worker % len(self._cores)] if sys.platform == "linux" else None
+        try:
+            pipe.send(Setup(worker, core, self._layout, self._memory_fd, self._setup_fd))
+        except (BrokenPipeError, ConnectionResetError):
+            return  # it died at once: wait() or _expect_ready() will find out and say how
+
+    def _expect_ready(self, worker: int) -> None:
+        """Wait until the worker says Ready, or raise with what happened instead."""
+        pipe = self._pipe(worker)
+        deadline = time.monotonic() + STARTUP_SECONDS
+        while not pipe.poll(max(0.0, min(1.0, deadline - time.monotonic()))):
+            if time.monotonic() > deadline:
+                raise WorkerError(
+                    f"worker {worker} didn't start within {STARTUP_SECONDS:.0f} s. The machine may be out of memory, "
+                    "or busy: use fewer workers."
+                )
+        try:
+            message = pipe.recv()
+        except (EOFError, ConnectionResetError) as error:
+            raise WorkerError(
+                f"worker {worker} {self._fate(worker)} while starting. Its own message is on the standard error; "
+                "a lack of memory is the usual reason: use fewer workers."
+            ) from error
+        if isinstance(message, Failed):
+            raise failure(message)
+        self._starting.discard(worker)
+
+    def _pipe(self, worker: int) -> Connection:
+        pipe = self._pipes[worker]
+        assert pipe is not None
+        return pipe
+
+    def _end(self, worker: int) -> None:
+        """Kill the worker and wait until it is gone: it then touches no slot any more."""
+        process, pipe = self._processes[worker], self._pipes[worker]
+        if pipe is not None:
+            pipe.close()
+        if process is not None:
+            process.kill()
+            process.wait()
+        self._processes[worker] = self._pipes[worker] = None
+        self._starting.discard(worker)
+
+    def _fate(self, worker: int) -> str:
+        process = self._processes[worker]
+        assert process is not None
+        try:
+            code = process.wait(5)
+        except subprocess.TimeoutExpired:
+            return "closed its pipe"
+        return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+
+    # --- the protocol of runtime/base.py ---------------------------------------------------------------------------
+
+    def prime(self) -> None:
+        """Fill the shares of the start image, each worker its part."""
+        blocks = range(len(self.slots))
+        for worker in range(self.workers):
+            self._pipe(worker).send(Prime(tuple(blocks[worker :: self.workers])))
+        for worker in range(self.workers):
+            self._expect_ready(worker)
+
+    def launch(self, worker: int, tasks: Sequence[Task]) -> None:
+        self._send(worker, Launch(tuple(tasks)))
+
+    def grant(self, worker: int, number: int) -> None:
+        self._send(worker, Grant(number))
+
+    def _send(self, worker: int, message: Launch | Grant) -> None:
+        try:
+            self._pipe(worker).send(message)
+        except (BrokenPipeError, ConnectionResetError):
+            return  # its end of the pipe is gone: wait() reports it
+
+    def wait(self, timeout: float | None) -> list[Event]:
+        owners = {pipe: worker for worker, pipe in enumerate(self._pipes) if pipe is not None}
+        events: list[Event] = []
+        for pipe in wait(list(owners), timeout):
+            assert isinstance(pipe, Connection)
+            events.append(self._receive(owners[pipe], pipe))
+        return events
+
+    def _receive(self, worker: int, pipe: Connection) -> Event:
+        try:
+            message = pipe.recv()
+        except (EOFError, ConnectionResetError):
+            return Lost(worker, self._fate(worker))
+        if isinstance(message, Failed):
+            raise failure(message)
+        if isinstance(message, Ready):
+            self._starting.discard(worker)
+            return Started(worker)
+        return message  # type: ignore[no-any-return]
+
+    def replace(self, worker: int) -> None:
+        self._end(worker)
+        self._start(worker)
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        for worker in range(self.workers):
+            self._end(worker)
+        for descriptor in (self._memory_fd, self._setup_fd):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
+def failure(message: Failed) -> WorkerError:
+    """The error of a worker's exception, with its traceback."""
+    return WorkerError(f"worker {message.worker} failed: {message.message}\n\n{message.traceback}")
+
+
+def anonymous_memory(nbytes: int) -> int:
+    """A descriptor of shared memory without a name.
+
+    Raises:
+        MemoryError: there isn't that much.
+    """
+    try:
+        if sys.platform == "linux":
+            descriptor = os.memfd_create("asyncred_gpu slots")
+        else:
+            with tempfile.TemporaryFile() as file:
+                descriptor = os.dup(file.fileno())
+        os.ftruncate(descriptor, nbytes)
+    except OSError as error:
+        raise MemoryError(
+            f"{nbytes / 2**20:.0f} MiB of shared memory for the blocks can't be had ({error}). "
+            "Use fewer angles, a smaller image, or a machine with more memory."
+        ) from error
+    return descriptor
+
+
+def anonymous_file(content: bytes) -> int:
+    """A descriptor of a file without a name that holds `content`: a pipe would make the workers start one by one."""
+    descriptor = anonymous_memory(len(content))
+    with mmap.mmap(descriptor, len(content)) as memory:
+        memory[:] = content
+    return descriptor
+
+
+def _import_path() -> list[str]:
+    """The parent's import path, so that a worker finds the same package and the user's modules."""
+    return [os.path.abspath(entry) for entry in sys.path if entry == "" or os.path.exists(entry)]

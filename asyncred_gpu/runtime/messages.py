@@ -1,0 +1,56 @@
+"""What travels through the pipe between the solver's process and a worker's, besides events: tasks, grants, failures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..slots import SlotLayout
+from ..worker import Task
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The first message: who the worker is, what it works on, and where the slots lie."""
+
+    worker: int
+    core: int | None  # the processor to stay on
+    layout: SlotLayout
+    memory: int  # file descriptor of the shared slots
+    setup: int  # file descriptor of the pickled WorkerSetup
+
+
+@dataclass(frozen=True)
+class Prime:
+    """Fill these blocks' shares of the start image."""
+
+    blocks: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Run these updates."""
+
+    tasks: tuple[Task, ...]
+
+
+@dataclass(frozen=True)
+class Grant:
+    """Update `number` may write its back slot."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The worker has started, or finished priming."""
+
+    worker: int
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The worker's code raised: its traceback, as text."""
+
+    worker: int
+    message: str
+    traceback: str

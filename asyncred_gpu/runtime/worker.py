@@ -1,0 +1,94 @@
+"""The process of one CPU worker: `python -m asyncred_gpu.runtime.worker FD`, FD its end of the pipe.
+
+It never imports the user's __main__ (so scripts need no guard), keeps no file and no lock, and ends when the pipe does:
+with the parent, whatever ended that.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import signal
+import sys
+import traceback
+from multiprocessing.connection import Connection
+
+import cloudpickle
+import torch
+
+from ..worker import BlockUpdate, BlockWorker, Stage
+from .base import Computed, Published, Read, WorkerSetup
+from .messages import Failed, Grant, Launch, Prime, Ready, Setup
+
+PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Serve one run."""
+    die_with_parent()
+    connection = Connection(int(sys.argv[1]))
+    worker = -1
+    try:
+        setup: Setup = connection.recv()
+        worker = setup.worker
+        serve(connection, worker, make_worker(setup))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return  # the run is over
+    except BaseException as error:  # whatever it is, the parent must hear of it
+        connection.send(Failed(worker, f"{type(error).__name__}: {error}", traceback.format_exc()))
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to end this process with its parent: a stopped process wouldn't notice the pipe's end."""
+    parent = os.getppid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before the kernel was asked
+        sys.exit(1)
+
+
+def make_worker(setup: Setup) -> BlockWorker:
+    """The block worker, on one core, with its view of the shared slots."""
+    torch.set_num_threads(1)
+    if setup.core is not None:
+        os.sched_setaffinity(0, {setup.core})
+    with mmap.mmap(setup.setup, 0, access=mmap.ACCESS_READ) as content:
+        worker_setup: WorkerSetup = cloudpickle.loads(content)
+    memory = mmap.mmap(setup.memory, setup.layout.nbytes)
+    for descriptor in (setup.setup, setup.memory):
+        os.close(descriptor)
+    return worker_setup.make_worker(setup.layout.views(memory))
+
+
+def serve(connection: Connection, index: int, worker: BlockWorker) -> None:
+    """Answer messages until the pipe ends."""
+    connection.send(Ready(index))
+    while True:
+        match connection.recv():
+            case Prime(blocks):
+                for block in blocks:
+                    worker.prime(block)
+                connection.send(Ready(index))
+            case Launch(tasks):
+                run(connection, index, worker, [BlockUpdate(task) for task in tasks])
+
+
+def run(connection: Connection, index: int, worker: BlockWorker, updates: list[BlockUpdate]) -> None:
+    """Run one launch, reporting its stages."""
+    for update, stage in worker.run(updates):
+        number = update.task.number
+        match stage:
+            case Stage.READ:
+                connection.send(Read(index, number))
+            case Stage.COMPUTED:
+                connection.send(Computed(index, number))
+                granted = connection.recv()
+                assert granted == Grant(number), granted
+            case Stage.PUBLISHED:
+                assert update.moved is not None
+                connection.send(Published(index, number, update.moved))
+
+
+if __name__ == "__main__":
+    main()

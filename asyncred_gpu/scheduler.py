@@ -1,0 +1,210 @@
+"""Which block next, and who may commit: bounded staleness. Pure: no device, no clock, no data.
+
+A version is the number of commits so far. An update reads version r and commits as number c; its staleness is c − r,
+counted in commits, not seconds (Sun et al. 2021, Assumption 1). At most `in_flight` updates are under way, at most one
+a block: two would lose one of them. That, and drawing without replacement, is outside the paper's theorems.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, final
+
+import numpy as np
+
+ORDERS = ("free", "ordered")
+SAMPLINGS = ("epoch", "uniform")
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """One update: its number in the order of issue, its block, and the version it reads."""
+
+    number: int
+    block: int
+    read_version: int
+
+
+class Sampler(Protocol):
+    """Draws the next block among those that no update is at work on."""
+
+    def draw(self, busy: set[int]) -> int: ...
+
+
+@final
+class UniformSampler:
+    """Independent and uniform over the idle blocks."""
+
+    def __init__(self, blocks: int, random: np.random.Generator) -> None:
+        self._blocks = blocks
+        self._random = random
+
+    def draw(self, busy: set[int]) -> int:
+        idle = [block for block in range(self._blocks) if block not in busy]
+        return idle[int(self._random.integers(len(idle)))]
+
+
+@final
+class EpochSampler:
+    """Random permutations one after the other; a busy block keeps its place and is drawn once it is idle."""
+
+    def __init__(self, blocks: int, random: np.random.Generator) -> None:
+        self._blocks = blocks
+        self._random = random
+        self._waiting: list[int] = []
+
+    def draw(self, busy: set[int]) -> int:
+        place = 0
+        while True:
+            if place == len(self._waiting):
+                self._waiting.extend(int(block) for block in self._random.permutation(self._blocks))
+            if self._waiting[place] not in busy:
+                return self._waiting.pop(place)
+            place += 1
+
+
+def make_sampler(sampling: str, blocks: int, seed: int) -> Sampler:
+    """The sampler named "epoch" or "uniform"."""
+    random = np.random.default_rng(seed)
+    return EpochSampler(blocks, random) if sampling == "epoch" else UniformSampler(blocks, random)
+
+
+class Scheduler(ABC):
+    """Owns the version and the updates in flight; a subclass decides what is issued and who commits.
+
+    `eager`: issue as soon as possible, since the read version is fixed (else: when a worker is free, to read fresh).
+    `keeps_reads`: a lost update is repeated from the same read, so its lease lasts until its commit.
+    `forgets`: a lost update may be forgotten, and another issued in its place.
+    """
+
+    eager = False
+    keeps_reads = False
+    forgets = False
+
+    def __init__(self, in_flight: int, limit: int) -> None:
+        self.version = 0
+        self.issued = 0
+        self._in_flight = in_flight
+        self._limit = limit
+        self._under_way: dict[int, Ticket] = {}
+        self._finished: list[Ticket] = []  # in the order they finished
+
+    @property
+    def under_way(self) -> int:
+        """Updates issued and neither committed nor abandoned."""
+        return len(self._under_way)
+
+    def issue(self) -> Ticket | None:
+        """The next update, reading the present version; None if none can be issued now."""
+        if self.issued >= self._limit or self.under_way >= self._in_flight:
+            return None
+        block = self._choose({ticket.block for ticket in self._under_way.values()})
+        if block is None:
+            return None
+        ticket = Ticket(self.issued, block, self.version)
+        self._under_way[ticket.number] = ticket
+        self.issued += 1
+        return ticket
+
+    def finish(self, ticket: Ticket) -> None:
+        """The update's result lies in its back slot; only the commit is missing."""
+        self._finished.append(ticket)
+
+    def next_commit(self) -> Ticket | None:
+        """A finished update that may commit now, if there is one."""
+        return next((ticket for ticket in self._finished if self.admits(ticket)), None)
+
+    def commit(self, ticket: Ticket) -> int:
+        """Count the update's commit; returns its number c, the version before it."""
+        number = self.version
+        self._finished.remove(ticket)
+        del self._under_way[ticket.number]
+        self.version += 1
+        return number
+
+    def abandon(self, ticket: Ticket) -> None:
+        """The update was lost with its worker: forget it; another will be issued in its place."""
+        del self._under_way[ticket.number]
+        self._limit += 1
+
+    @property
+    def exhausted(self) -> bool:
+        """Nothing under way, and nothing left to issue."""
+        return self.issued >= self._limit and not self._under_way
+
+    @abstractmethod
+    def _choose(self, busy: set[int]) -> int | None:
+        """The block of the next update."""
+
+    @abstractmethod
+    def admits(self, ticket: Ticket) -> bool:
+        """Whether the update may commit now."""
+
+
+@final
+class FreeScheduler(Scheduler):
+    """Commits as they finish, as long as every other update in flight can still meet the staleness bound."""
+
+    forgets = True
+
+    def __init__(self, sampler: Sampler, in_flight: int, max_staleness: int, limit: int) -> None:
+        super().__init__(in_flight, limit)
+        self._sampler = sampler
+        self._max_staleness = max_staleness
+
+    def _choose(self, busy: set[int]) -> int:
+        return self._sampler.draw(busy)
+
+    def admits(self, ticket: Ticket) -> bool:
+        """The others commit after this one, at best the oldest read first: version + 1 + k − r_k ≤ λ for all."""
+        others = sorted(other.read_version for other in self._under_way.values() if other != ticket)
+        return all(self.version + 1 + k - read <= self._max_staleness for k, read in enumerate(others))
+
+
+@final
+class OrderedScheduler(Scheduler):
+    """Update n reads version max(0, n − P + 1) and commits as number n: the same run every time."""
+
+    eager = True
+    keeps_reads = True
+
+    def __init__(self, sampler: Sampler, in_flight: int, limit: int) -> None:
+        super().__init__(in_flight, limit)
+        self._sampler = sampler
+
+    def _choose(self, busy: set[int]) -> int:
+        due = max(0, self.issued - self._in_flight + 1)
+        if self.version != due:
+            raise AssertionError(f"update {self.issued} reads version {due}, but {self.version} were committed")
+        return self._sampler.draw(busy)
+
+    def admits(self, ticket: Ticket) -> bool:
+        return ticket.number == self.version
+
+
+@final
+class ReplayScheduler(Scheduler):
+    """A recorded run again: every update reads the version and commits as the number the record says.
+
+    Its leases end with the reads, as they did in a free run: kept until the commits, they could block a single worker.
+    """
+
+    eager = True
+
+    def __init__(self, blocks: Sequence[int], read_versions: Sequence[int]) -> None:
+        self._recorded = list(zip(blocks, read_versions, strict=True))
+        super().__init__(in_flight=len(self._recorded), limit=len(self._recorded))
+        self._order = sorted(range(len(self._recorded)), key=lambda commit: (self._recorded[commit][1], commit))
+
+    def _choose(self, busy: set[int]) -> int | None:
+        block, read_version = self._recorded[self.commit_number(self.issued)]
+        return block if read_version == self.version else None
+
+    def commit_number(self, number: int) -> int:
+        """The commit that update `number` (in the order of issue) becomes."""
+        return self._order[number]
+
+    def admits(self, ticket: Ticket) -> bool:
+        return self.commit_number(ticket.number) == self.version

@@ -1,0 +1,178 @@
+"""The solver's settings, checked before any work: what was found, why it can't be, what to do (design: Errors)."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from .arrays import as_numpy
+from .blocks import BlockGrid, FloatArray, choose_block_shape
+from .red import check_step
+from .scheduler import ORDERS, SAMPLINGS
+
+
+class DeviceError(RuntimeError):
+    """The device asked for can't be used here."""
+
+
+@dataclass(frozen=True)
+class Parallelism:
+    """How many updates are under way, and how stale a read may be.
+
+    workers × per_launch = in_flight ≤ blocks, and max_staleness ≥ in_flight − 1.
+    """
+
+    workers: int
+    per_launch: int
+    max_staleness: int
+
+    @property
+    def in_flight(self) -> int:
+        return self.workers * self.per_launch
+
+
+def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
+    if value not in choices:
+        raise ValueError(f"{name}={value!r} isn't known. Pass one of {', '.join(choices)}.")
+    return str(value)
+
+
+def check_count(name: str, value: Any, least: int) -> int:
+    """A whole number of at least `least`."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        count = operator.index(value)
+    except TypeError:
+        raise ValueError(f"{name}={value!r} isn't a whole number. Pass a whole number >= {least}.") from None
+    if count < least:
+        raise ValueError(f"{name}={count} is too small. Pass a whole number >= {least}.")
+    return count
+
+
+def check_number(name: str, value: Any, least: float, below: float = math.inf) -> float:
+    """A finite number in [least, below)."""
+    right = not isinstance(value, bool | str) and isinstance(value, int | float | np.number)
+    if not right or not math.isfinite(value) or not least <= value < below:
+        limit = "" if below == math.inf else f" and < {below:g}"
+        raise ValueError(f"{name}={value!r} can't be. Pass a number >= {least:g}{limit}.")
+    return float(value)
+
+
+def check_tau(tau: Any) -> float:
+    return check_number("tau", tau, 0.0)
+
+
+def check_scale(scale: Any) -> float | None:
+    """The intensity scale, or None for "auto"."""
+    if isinstance(scale, str) and scale == "auto":
+        return None
+    if isinstance(scale, str) or check_number("intensity_scale", scale, 0.0) == 0.0:
+        raise ValueError(f"intensity_scale={scale!r} can't be. Pass 'auto' or a positive number (1.0 is off).")
+    return float(scale)
+
+
+def make_grid(block_shape: Any, default: BlockGrid, workers: int) -> BlockGrid:
+    """The blocks asked for; None: the operator's own, or smaller ones if they are fewer than twice the workers."""
+    if block_shape is None:
+        if len(default) >= 2 * workers:
+            return default
+        return BlockGrid(default.image_shape, choose_block_shape(default.image_shape, 2 * workers))
+    try:
+        rows, cols = (operator.index(side) for side in block_shape)
+    except (TypeError, ValueError):
+        raise ValueError(f"block_shape={block_shape!r} isn't (rows, cols). Pass two whole numbers, or None.") from None
+    return BlockGrid(default.image_shape, (rows, cols))
+
+
+def check_parallelism(workers: int, per_launch: int, max_staleness: Any, blocks: int) -> Parallelism:
+    """Staleness that can hold: the last of P updates in flight waits for P − 1 commits."""
+    in_flight = workers * per_launch
+    if in_flight > blocks:
+        raise ValueError(
+            f"{workers} workers × {per_launch} blocks a launch are {in_flight} updates in flight, and the image has "
+            f"{blocks} blocks: one update a block at a time. Use fewer workers, or a smaller block_shape."
+        )
+    staleness = max(4 * workers, blocks) if max_staleness is None else check_count("max_staleness", max_staleness, 0)
+    if staleness < in_flight - 1:
+        who = f"{in_flight} workers" if per_launch == 1 else f"{in_flight} updates in flight"
+        raise ValueError(
+            f"max_staleness={staleness} cannot hold for {who}: the last of them waits for {in_flight - 1} commits. "
+            f"Pass max_staleness >= {in_flight - 1}, or use fewer workers."
+        )
+    return Parallelism(workers, per_launch, staleness)
+
+
+def check_minibatch(minibatch: Any, measurements: int) -> int | None:
+    if minibatch is None:
+        return None
+    count = check_count("minibatch", minibatch, 1)
+    if count > measurements:
+        raise ValueError(
+            f"minibatch={count} is more than the {measurements} measurements there are. "
+            f"Pass at most {measurements}, or None for all."
+        )
+    return count
+
+
+def make_mask(field_of_view: Any, image_shape: tuple[int, int]) -> FloatArray | None:
+    """1 inside the field of view, 0 outside, (rows, cols); "circle" is the largest one in the image."""
+    if field_of_view is None:
+        return None
+    if isinstance(field_of_view, str):
+        check_choice("field_of_view", field_of_view, ("circle",))
+        rows, cols = (np.arange(side) - (side - 1) / 2 for side in image_shape)
+        return np.asarray(rows[:, None] ** 2 + cols**2 <= (min(image_shape) / 2) ** 2, np.float32)
+    raw = field_of_view.detach().cpu().numpy() if isinstance(field_of_view, torch.Tensor) else np.asarray(field_of_view)
+    mask = as_numpy(raw.astype(np.uint8) if raw.dtype == bool else raw, "field_of_view", 2)
+    if mask.shape != image_shape:
+        raise ValueError(f"field_of_view has shape {mask.shape}, the image {image_shape}. Pass a mask of its shape.")
+    if not np.isin(mask, (0, 1)).all() or not mask.any():
+        raise ValueError("field_of_view must be a mask of True and False with some pixel True. Pass such a mask.")
+    return mask
+
+
+def check_device(device: Any) -> str:
+    """The device to use: "cpu", the only one this version has.
+
+    Raises:
+        DeviceError: a CUDA device was asked for.
+    """
+    if device in ("auto", "cpu"):
+        return "cpu"
+    if isinstance(device, str) and device.partition(":")[0] == "cuda":
+        built = f"torch {torch.__version__} " + ("with CUDA" if torch.version.cuda else "without CUDA")
+        gpu = "a GPU that works" if torch.cuda.is_available() else "no GPU that works"
+        raise DeviceError(
+            f"device={device!r} can't be used: found {built} and {gpu}, and this version of asyncred_gpu has no CUDA "
+            "engine yet. Pass device='cpu'."
+        )
+    raise ValueError(f"device={device!r} isn't known. Pass 'auto' or 'cpu'.")
+
+
+def check_solver_choices(step: Any, momentum: Any, sampling: Any, order: Any) -> tuple[str | float, float, str, str]:
+    """The settings that stand for themselves."""
+    return (
+        check_step(step),
+        check_number("momentum", momentum, 0.0, 1.0),
+        check_choice("sampling", sampling, SAMPLINGS),
+        check_choice("order", order, ORDERS),
+    )
+
+
+def check_replay(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> None:
+    """A schedule fits only the settings it was recorded with."""
+    changed = [
+        f"{name} was {recorded.get(name)!r}, is {value!r}" for name, value in present.items() if recorded.get(name) != value
+    ]
+    if changed:
+        raise ValueError(
+            f"The schedule was recorded with other settings: {'; '.join(changed)}. "
+            "Replay it with a solver made with the recorded settings (schedule.settings)."
+        )

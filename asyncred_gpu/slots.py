@@ -1,0 +1,74 @@
+"""Where a block's two slots lie in one piece of memory: pixels, momentum and share of the measurements.
+
+A slot is what a block publishes under one version, (x_i, m_i, s_i), so nothing of it is lost with a worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .blocks import FloatArray
+from .operators.base import BlockOperator
+
+# Cache lines and vector registers: every array begins on one.
+ALIGNMENT = 64
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Views of one slot: x_i and m_i (rows, cols), s_i in the operator's share shape; float32."""
+
+    pixels: FloatArray
+    momentum: FloatArray
+    share: FloatArray
+
+
+@dataclass(frozen=True)
+class SlotLayout:
+    """Shapes of every block's arrays; `nbytes` is the memory both slots of all blocks take."""
+
+    pixels: tuple[tuple[int, int], ...]
+    shares: tuple[tuple[int, ...], ...]
+
+    @property
+    def nbytes(self) -> int:
+        return 2 * sum(
+            2 * _bytes(pixels) + _bytes(share) for pixels, share in zip(self.pixels, self.shares, strict=True)
+        )
+
+    def views(self, memory: Any) -> list[tuple[Slot, Slot]]:
+        """Both slots of every block, as views of `memory` (a writable buffer of `nbytes`)."""
+        offset = 0
+
+        def take(shape: Sequence[int]) -> FloatArray:
+            nonlocal offset
+            count = int(np.prod(shape))
+            view: FloatArray = np.frombuffer(memory, np.float32, count, offset).reshape(shape)
+            offset += _bytes(shape)
+            return view
+
+        def slot(pixels: Sequence[int], share: Sequence[int]) -> Slot:
+            return Slot(take(pixels), take(pixels), take(share))
+
+        return [
+            (slot(pixels, share), slot(pixels, share))
+            for pixels, share in zip(self.pixels, self.shares, strict=True)
+        ]
+
+
+def _bytes(shape: Sequence[int]) -> int:
+    """Bytes of a float32 array, rounded up to whole cache lines."""
+    return -(-4 * int(np.prod(shape)) // ALIGNMENT) * ALIGNMENT
+
+
+def slot_layout(operator: BlockOperator) -> SlotLayout:
+    """The layout that an operator's blocks need."""
+    indices = range(len(operator.grid))
+    return SlotLayout(
+        pixels=tuple(operator.grid.window(index).shape for index in indices),
+        shares=tuple(operator.share_shape(index) for index in indices),
+    )

@@ -1,0 +1,363 @@
+"""GpuAsyncRED: asynchronous regularization by denoising, wired together.
+
+Finds x with ∇g(x) + τ(x − D(x)) = 0 by block updates that don't wait for each other (Sun, Liu, Sun, Wohlberg,
+Kamilov, ICLR 2021). Theorem 1 covers step="theory", momentum=0, sampling="uniform", all measurements.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .arrays import as_numpy
+from .blocks import FloatArray, IndexArray
+from .buffer import DoubleBuffer
+from .denoiser import DenoiserSettings, load_denoiser, resolve_halo, resolve_precision
+from .engine import Engine, Limits, guarded
+from .monitor import Monitor, StepGuard
+from .operators.base import BlockOperator
+from .red import Step, StepConstants, step_length
+from .result import Progress, Result, Schedule, Status
+from .runtime.base import Runtime, WorkerSetup
+from .runtime.cpu import CpuRuntime, available_cores
+from .scheduler import FreeScheduler, OrderedScheduler, ReplayScheduler, Scheduler, Ticket, make_sampler
+from .settings import (
+    check_count,
+    check_device,
+    check_minibatch,
+    check_number,
+    check_parallelism,
+    check_replay,
+    check_scale,
+    check_solver_choices,
+    check_tau,
+    make_grid,
+    make_mask,
+)
+
+# The start image's percentile that counts as white: a few hot pixels don't.
+WHITE_PERCENTILE = 99.9
+
+RuntimeFactory = Callable[[WorkerSetup, int, FloatArray], Runtime]
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A run's start: the image, the intensity scale and each block's step."""
+
+    image: FloatArray
+    scale: float
+    steps: tuple[Step, ...]
+
+
+class GpuAsyncRED:
+    """Asynchronous RED on blocks of an image.
+
+    Args:
+        operator: the data term, `RadonCT` or any `BlockOperator`.
+        denoiser: a torch module that returns the residual x − D(x), or what `load_denoiser` takes.
+        tau: weight τ of the residual, relative to L of the data term (1 if the operator is normalized).
+        block_shape: (rows, cols) of a block; None: the operator's choice, at least two blocks a worker.
+        pad: halo in pixels, or "exact": the network's receptive radius, the least that changes nothing.
+        num_workers: updates at a time; None: one a core.
+        max_staleness: λ, the most commits between a read and its commit; None: max(4·workers, blocks).
+        minibatch: angles or rows an update's gradient uses (SG); None: all (BG).
+        step: "theory" 1/((1+2λ)(L+2τ)), "global" 1/(L+2τ), "block" 1/(βL_i+2τ), or a number.
+        momentum: heavy ball a block, with restart, in [0, 1); not covered by the theorems.
+        sampling: "epoch" (random permutations) or "uniform" (independent draws, as in the theorems).
+        order: "free", or "ordered": the same image every time, bit for bit.
+        intensity_scale: c in R_c(x) = c·R(x/c); "auto": the 99.9th percentile of the start image; 1.0: off.
+        nonnegative: clip every block at its commit.
+        field_of_view: None, "circle" or a mask; pixels outside stay zero.
+        precision: "float32", "bfloat16", or "auto" (bfloat16 where the processor multiplies it natively).
+        blocks_per_launch: updates a worker takes at a time.
+        device: "auto" or "cpu" (a pool of processes).
+        seed: of the block choice and the minibatches.
+    Raises:
+        ValueError, TypeError: settings that can't be, before any work.
+        DeviceError: a device that isn't there.
+    """
+
+    def __init__(
+        self,
+        operator: BlockOperator,
+        denoiser: Any,
+        tau: float = 0.02,
+        block_shape: tuple[int, int] | None = None,
+        pad: int | str = "exact",
+        num_workers: int | None = None,
+        max_staleness: int | None = None,
+        minibatch: int | None = None,
+        step: str | float = "block",
+        momentum: float = 0.0,
+        sampling: str = "epoch",
+        order: str = "free",
+        intensity_scale: float | str = "auto",
+        nonnegative: bool = False,
+        field_of_view: Any = None,
+        precision: str = "auto",
+        blocks_per_launch: int = 1,
+        device: str = "auto",
+        seed: int = 0,
+    ) -> None:
+        self.device = check_device(device)
+        self.network = load_denoiser(denoiser)
+        self.tau = check_tau(tau)
+        self.halo = resolve_halo(pad, self.network)
+        self.step, self.momentum, self.sampling, self.order = check_solver_choices(step, momentum, sampling, order)
+        self.intensity_scale = check_scale(intensity_scale)
+        self.nonnegative = bool(nonnegative)
+        self.precision = resolve_precision(precision)
+        self.seed = check_count("seed", seed, 0)
+        per_launch = check_count("blocks_per_launch", blocks_per_launch, 1)
+        wanted = len(available_cores()) if num_workers is None else check_count("num_workers", num_workers, 1)
+        grid = make_grid(block_shape, operator.grid, wanted * per_launch)
+        workers = min(wanted, max(1, len(grid) // per_launch)) if num_workers is None else wanted
+        self.parallelism = check_parallelism(workers, per_launch, max_staleness, len(grid))
+        self.operator = operator.with_blocks(grid)
+        self.minibatch = check_minibatch(minibatch, operator.measurements)
+        self.mask = make_mask(field_of_view, operator.image_shape)
+
+    def run(
+        self,
+        max_sweeps: float | None = 40,
+        max_updates: int | None = None,
+        time_limit: float | None = None,
+        tol: float | None = None,
+        x0: Any = "auto",
+        reference: Any = None,
+        callbacks: Sequence[Callable[[Progress], None]] = (),
+        replay: Schedule | str | Path | None = None,
+    ) -> Result:
+        """Reconstruct.
+
+        Args:
+            max_sweeps: a sweep is as many updates as there are blocks. The first limit met ends the run.
+            max_updates: a limit in updates.
+            time_limit: seconds, from when the workers are ready.
+            tol: stop at ‖G‖²/‖G₀‖² ≤ tol, from the blocks' last gradients.
+            x0: "auto" (FBP for CT), "fbp", "adjoint", "zeros", or an image.
+            reference: the true image, for the SNR.
+            callbacks: called after every commit with a `Progress`, in this process; keep them short.
+            replay: a schedule to repeat instead of drawing blocks; limits are then its own.
+        Raises:
+            ValueError, TypeError: input that can't be, before any work.
+            WorkerError: a worker failed; nothing of the pool is left.
+        """
+        return self._run(CpuRuntime, max_sweeps, max_updates, time_limit, tol, x0, reference, callbacks, replay)
+
+    def _run(
+        self,
+        make_runtime: RuntimeFactory,
+        max_sweeps: float | None,
+        max_updates: int | None,
+        time_limit: float | None,
+        tol: float | None,
+        x0: Any,
+        reference: Any,
+        callbacks: Sequence[Callable[[Progress], None]],
+        replay: Schedule | str | Path | None,
+    ) -> Result:
+        schedule = None if replay is None else self._check_schedule(replay)
+        updates, finished = self._limit(max_sweeps, max_updates, schedule)
+        limits = Limits(
+            None if time_limit is None else check_number("time_limit", time_limit, 0.0),
+            None if tol is None else check_number("tol", tol, 0.0),
+            finished,
+        )
+        truth = None if reference is None else self._image("reference", reference)
+        begun = time.perf_counter()
+        prepared = self._prepare(x0, schedule)
+        grid = self.operator.grid
+        monitor = Monitor(grid, prepared.image, truth, updates / len(grid))
+        setup = time.perf_counter()
+        denoiser = DenoiserSettings(self.halo, self.precision, prepared.scale)
+        worker_setup = WorkerSetup(self.operator, self.network, denoiser, self.tau, self.mask)
+        runtime = make_runtime(worker_setup, self.parallelism.workers, prepared.image)
+        try:
+            runtime.prime()
+            started = time.perf_counter()
+            engine, buffer = self._engine(runtime, monitor, prepared, updates, limits, callbacks, schedule)
+            status = engine.run()
+            image = grid.join([runtime.slots[i][slot].pixels for i, slot in enumerate(buffer.front())])
+            seconds = engine.seconds
+        finally:
+            runtime.close()
+        timings = {"setup": setup - begun, "start": started - setup, "run": seconds}
+        return Result(
+            image=self.operator.like_input(image),
+            status=status,
+            history=monitor.history(),
+            schedule=self._schedule(engine, prepared, schedule),
+            settings=self.settings(prepared.scale),
+            notes=tuple(engine.notes),
+            timings=timings,
+        )
+
+    # --- the start ---------------------------------------------------------------------------------------------------
+
+    def _limit(
+        self, max_sweeps: float | None, max_updates: int | None, schedule: Schedule | None
+    ) -> tuple[int, Status]:
+        """How many updates at most, and what ending there is called."""
+        if schedule is not None:
+            return len(schedule), Status.REPLAYED
+        blocks = len(self.operator.grid)
+        sweeps = math.inf if max_sweeps is None else check_number("max_sweeps", max_sweeps, 0.0) * blocks
+        updates = math.inf if max_updates is None else check_count("max_updates", max_updates, 0)
+        if sweeps == updates == math.inf:
+            raise ValueError("max_sweeps and max_updates are both None: nothing ends the run. Pass one of them.")
+        if updates < sweeps:
+            return int(updates), Status.MAX_UPDATES
+        return round(sweeps), Status.MAX_SWEEPS
+
+    def _image(self, name: str, image: Any) -> FloatArray:
+        checked = as_numpy(image, name, 2)
+        if checked.shape != self.operator.image_shape:
+            raise ValueError(
+                f"{name} has shape {checked.shape}, the image {self.operator.image_shape}. Pass an image of its shape."
+            )
+        return checked
+
+    def _prepare(self, x0: Any, schedule: Schedule | None) -> _Prepared:
+        if isinstance(x0, str):
+            image = self.operator.start(x0)
+        else:
+            image = self._image("x0", x0)
+        scale = self.intensity_scale
+        if schedule is not None:
+            scale = float(schedule.settings["intensity_scale"])
+        elif scale is None:
+            scale = intensity_scale_of(image) or intensity_scale_of(self.operator.start("auto")) or 1.0
+        if self.mask is not None:
+            image = image * self.mask
+        if self.nonnegative:
+            image = np.maximum(image, 0)
+        steps = () if schedule is not None else tuple(self._step(i) for i in range(len(self.operator.grid)))
+        return _Prepared(np.ascontiguousarray(image, np.float32), scale, steps)
+
+    def _step(self, block: int) -> Step:
+        factor = 1.0 if self.minibatch is None else self.operator.minibatch_factor(self.minibatch)
+        constants = StepConstants(
+            lipschitz=factor * self.operator.lipschitz,
+            block_lipschitz=factor * self.operator.block_lipschitz(block),
+            tau=self.tau,
+            staleness=self.parallelism.max_staleness,
+            in_flight=self.parallelism.in_flight,
+            blocks=len(self.operator.grid),
+        )
+        return Step(step_length(self.step, constants), self.momentum, self.nonnegative)
+
+    # --- the engine --------------------------------------------------------------------------------------------------
+
+    def _engine(
+        self,
+        runtime: Runtime,
+        monitor: Monitor,
+        prepared: _Prepared,
+        updates: int,
+        limits: Limits,
+        callbacks: Sequence[Callable[[Progress], None]],
+        schedule: Schedule | None,
+    ) -> tuple[Engine, DoubleBuffer]:
+        buffer = DoubleBuffer(len(self.operator.grid))
+        guard = StepGuard(len(self.operator.grid)) if schedule is None else None
+        scheduler: Scheduler
+        if schedule is not None:
+            replayed = scheduler = ReplayScheduler(schedule.block.tolist(), schedule.read.tolist())
+        else:
+            scheduler = self._scheduler(updates)
+
+        def plan(ticket: Ticket) -> tuple[Step, int]:
+            if schedule is not None:
+                commit = replayed.commit_number(ticket.number)
+                step = Step(float(schedule.step[commit]), float(schedule.momentum[commit]), self.nonnegative)
+                return step, int(schedule.draw[commit])
+            return guarded(prepared.steps[ticket.block], guard, ticket.block), ticket.number
+
+        seed = self.seed if schedule is None else int(schedule.settings["seed"])
+
+        def subset(draw: int) -> IndexArray | None:
+            return draw_minibatch(seed, draw, self.operator.measurements, self.minibatch)
+
+        per_launch = self.parallelism.per_launch
+        engine = Engine(
+            scheduler, buffer, runtime, monitor, guard, plan, subset, limits, per_launch, tuple(callbacks)
+        )
+        return engine, buffer
+
+    def _scheduler(self, updates: int) -> Scheduler:
+        sampler = make_sampler(self.sampling, len(self.operator.grid), self.seed)
+        in_flight = self.parallelism.in_flight
+        if self.order == "ordered":
+            return OrderedScheduler(sampler, in_flight, updates)
+        return FreeScheduler(sampler, in_flight, self.parallelism.max_staleness, updates)
+
+    # --- what a run says of itself -----------------------------------------------------------------------------------
+
+    def _replay_settings(self) -> dict[str, Any]:
+        """What a schedule depends on besides its own arrays and the measurements."""
+        return {
+            "image_shape": list(self.operator.image_shape),
+            "block_shape": list(self.operator.grid.block_shape),
+            "tau": self.tau,
+            "halo": self.halo,
+            "minibatch": self.minibatch,
+            "precision": self.precision,
+            "nonnegative": self.nonnegative,
+        }
+
+    def settings(self, intensity_scale: float) -> dict[str, Any]:
+        """Every setting as it is used, ready for JSON."""
+        return self._replay_settings() | {
+            "intensity_scale": intensity_scale,
+            "step": self.step,
+            "momentum": self.momentum,
+            "sampling": self.sampling,
+            "order": self.order,
+            "num_workers": self.parallelism.workers,
+            "blocks_per_launch": self.parallelism.per_launch,
+            "max_staleness": self.parallelism.max_staleness,
+            "field_of_view": None if self.mask is None else f"mask with {int(self.mask.sum())} pixels",
+            "device": self.device,
+            "seed": self.seed,
+        }
+
+    def _check_schedule(self, replay: Schedule | str | Path) -> Schedule:
+        schedule = replay if isinstance(replay, Schedule) else Schedule.load(replay)
+        check_replay(schedule.settings, self._replay_settings())
+        return schedule
+
+    def _schedule(self, engine: Engine, prepared: _Prepared, replayed: Schedule | None) -> Schedule:
+        commits = engine.commits
+        settings = self.settings(prepared.scale)
+        if replayed is not None:
+            settings["seed"] = replayed.settings["seed"]
+        return Schedule(
+            block=np.array([commit.block for commit in commits], np.int64),
+            read=np.array([commit.read for commit in commits], np.int64),
+            commit=np.arange(len(commits), dtype=np.int64),
+            step=np.array([commit.step.length for commit in commits], np.float64),
+            momentum=np.array([commit.step.momentum for commit in commits], np.float64),
+            draw=np.array([commit.draw for commit in commits], np.int64),
+            settings=settings,
+        )
+
+
+def intensity_scale_of(image: FloatArray) -> float:
+    """What counts as white in the image: its 99.9th percentile, or 0 if that isn't positive."""
+    return max(0.0, float(np.percentile(image, WHITE_PERCENTILE)))
+
+
+def draw_minibatch(seed: int, draw: int, measurements: int, count: int | None) -> IndexArray | None:
+    """`count` of the measurements, sorted, uniform without replacement; a function of seed and draw alone."""
+    if count is None:
+        return None
+    random = np.random.default_rng((seed, draw))
+    return np.sort(random.choice(measurements, count, replace=False)).astype(np.intp)

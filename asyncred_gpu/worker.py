@@ -1,0 +1,140 @@
+"""One block update: read → gradient → step → publish. The same code in a process, on a stream, in a simulation.
+
+Consistency (who may read and write which slot, and when) is the engine's business; a worker reads the slots its task
+names, and writes the back slot once it is granted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+import numpy as np
+
+from .blocks import FloatArray, HaloCrop, IndexArray, halo_crop
+from .buffer import Slots
+from .denoiser import BlockDenoiser
+from .operators.base import BlockOperator
+from .red import Moved, Step, move
+from .slots import Slot
+
+
+@dataclass(frozen=True)
+class Task:
+    """One update as a worker sees it.
+
+    Args:
+        number: the update's ticket.
+        block: which block.
+        slots: (blocks,) the slot to read of every block.
+        step: how far to move.
+        subset: the minibatch's measurements, or None for all.
+        granted: the back slot may be written at once.
+    """
+
+    number: int
+    block: int
+    slots: Slots
+    step: Step
+    subset: IndexArray | None
+    granted: bool
+
+
+class Stage(Enum):
+    """Where an update has got to. READ ends its lease; COMPUTED waits for the back slot; the rest are pauses."""
+
+    READING = auto()
+    READ = auto()
+    COMPUTED = auto()
+    WRITING = auto()
+    PUBLISHED = auto()
+
+
+class BlockUpdate:
+    """What one update has read and computed: owned by the worker that runs it."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.crop = np.empty((0, 0), np.float32)
+        self.residual = np.empty(0, np.float32)
+        self.pixels = np.empty((0, 0), np.float32)
+        self.momentum = np.empty((0, 0), np.float32)
+        self.moved: Moved | None = None
+
+
+class BlockWorker:
+    """Runs updates on a view of the slots. One update's stages come in order; several updates may be open at once."""
+
+    def __init__(
+        self,
+        operator: BlockOperator,
+        denoiser: BlockDenoiser,
+        tau: float,
+        mask: FloatArray | None,
+        slots: Sequence[tuple[Slot, Slot]],
+    ) -> None:
+        self._operator = operator
+        self._denoiser = denoiser
+        self._tau = tau
+        self._mask = mask
+        self._slots = slots
+        halo = denoiser.settings.halo
+        self._crops: list[HaloCrop] = [halo_crop(operator.grid, index, halo) for index in range(len(operator.grid))]
+
+    def prime(self, block: int) -> None:
+        """Fill the share of a start image whose pixels lie in slot 0."""
+        slot = self._slots[block][0]
+        self._operator.forward_block(block, slot.pixels, out=slot.share)
+
+    def read(self, update: BlockUpdate) -> Iterator[Stage]:
+        """Gather the crop and the residual of exactly the image the task's slots hold."""
+        task = update.task
+        front = [pair[slot] for pair, slot in zip(self._slots, task.slots, strict=True)]
+        crop = self._crops[task.block]
+        inside = np.empty(crop.inside_shape, np.float32)
+        for piece in crop.pieces:
+            inside[piece.target] = front[piece.block].pixels[piece.source]
+            yield Stage.READING
+        update.crop = np.empty(crop.shape, np.float32)
+        crop.mirror(inside, update.crop)
+        count = self._operator.measurements if task.subset is None else len(task.subset)
+        update.residual = np.empty(self._operator.residual_shape(task.block, count), np.float32)
+        shares = [slot.share for slot in front]
+        self._operator.residual_block(task.block, shares, out=update.residual, subset=task.subset)
+        update.pixels = front[task.block].pixels.copy()
+        update.momentum = front[task.block].momentum.copy()
+        yield Stage.READ
+
+    def work(self, update: BlockUpdate) -> Iterator[Stage]:
+        """From what was read to what will be published; then the back slot is needed."""
+        task = update.task
+        window = self._operator.grid.window(task.block)
+        gradient = np.empty(window.shape, np.float32)
+        self._operator.gradient_block(task.block, update.residual, out=gradient, subset=task.subset)
+        noise = self._denoiser.residual(update.crop, np.empty(window.shape, np.float32))
+        mask = None if self._mask is None else self._mask[window.slices]
+        update.moved = move(update.pixels, update.momentum, gradient, noise, self._tau, task.step, mask)
+        if not task.granted:
+            yield Stage.COMPUTED
+
+    def publish(self, update: BlockUpdate) -> Iterator[Stage]:
+        """Write pixels, momentum and share to the back slot: the one the task doesn't read."""
+        task = update.task
+        back = self._slots[task.block][1 - int(task.slots[task.block])]
+        np.copyto(back.pixels, update.pixels)
+        yield Stage.WRITING
+        np.copyto(back.momentum, update.momentum)
+        self._operator.forward_block(task.block, update.pixels, out=back.share)
+        yield Stage.PUBLISHED
+
+    def run(self, updates: Sequence[BlockUpdate]) -> Iterator[tuple[BlockUpdate, Stage]]:
+        """All stages of the updates of one launch: every read first, so that their leases end early."""
+        for update in updates:
+            for stage in self.read(update):
+                yield update, stage
+        for update in updates:
+            for stage in self.work(update):
+                yield update, stage
+            for stage in self.publish(update):
+                yield update, stage

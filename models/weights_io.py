@@ -1,0 +1,113 @@
+"""Weights on disk: NAME.safetensors, NAME.json with its checksum and facts, NAME.md, the model card made from them.
+
+The facts are a plain dictionary, as scripts/train_denoiser.py gathers it; `sha256` is added here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+
+from .card import card_text
+from .dncnn import DnCNN, dncnn_from_state
+
+WEIGHTS_FOLDER = Path(__file__).parent / "weights"
+SUFFIXES = (".safetensors", ".json", ".md")
+
+
+def weights_path(name: str) -> Path:
+    """The safetensors file of weights that come with the package, e.g. "dncnn_sigma5".
+
+    Raises:
+        ValueError: there are none of that name.
+    """
+    path = WEIGHTS_FOLDER / f"{name}.safetensors"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in WEIGHTS_FOLDER.glob("*.safetensors"))) or "none"
+        raise ValueError(
+            f"No weights are named {name!r}. The package has: {known}. Pass one of them, or a file's path."
+        )
+    return path
+
+
+def existing_files(path: Path) -> list[Path]:
+    """Which of the three files of the weights `path` are there already."""
+    return [file for file in map(path.with_suffix, SUFFIXES) if file.exists()]
+
+
+def save_weights(network: DnCNN, path: Path, facts: dict[str, Any], *, overwrite: bool = False) -> dict[str, Any]:
+    """Write `path` (NAME.safetensors), its NAME.json and NAME.md; return the facts as written, with `sha256`.
+
+    Raises:
+        ValueError: `path` doesn't end in .safetensors.
+        FileExistsError: one of the three files is there, and `overwrite` isn't set.
+    """
+    if path.suffix != ".safetensors":
+        raise ValueError(f"{path} must end in .safetensors, which is the format written. Pass {path.stem}.safetensors.")
+    if not overwrite and (found := existing_files(path)):
+        raise FileExistsError(f"{found[0]} exists and isn't overwritten. Pass another path, or overwrite=True.")
+    state = {name: tensor.detach().contiguous() for name, tensor in network.state_dict().items()}
+    content = safetensors.torch.save(state)
+    facts = {**facts, "sha256": hashlib.sha256(content).hexdigest()}
+    _write(path, content)
+    _write(path.with_suffix(".json"), (json.dumps(facts, indent=2, ensure_ascii=False) + "\n").encode())
+    _write(path.with_suffix(".md"), card_text(path.stem, facts).encode())
+    return facts
+
+
+def load_weights(path: Path | str) -> tuple[DnCNN, dict[str, Any]]:
+    """The network, in evaluation mode, and its facts; the checksum is verified.
+
+    Raises:
+        FileNotFoundError: the weights or their card are missing.
+        ValueError: the weights aren't those the card describes, or aren't a DnCNN's.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} doesn't exist. Pass a .safetensors file that train_denoiser.py wrote.")
+    facts = _read_card(path.with_suffix(".json"), path)
+    content = path.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != facts["sha256"]:
+        raise ValueError(
+            f"{path} is damaged or was replaced: its sha256 is {found[:16]}…, its card says {facts['sha256'][:16]}…. "
+            "Copy both files again from where they came, or train anew with scripts/train_denoiser.py."
+        )
+    try:
+        state = safetensors.torch.load(content)
+    except safetensors.SafetensorError as error:
+        raise ValueError(
+            f"{path} isn't a safetensors file ({error}). Pass one that train_denoiser.py wrote."
+        ) from error
+    return dncnn_from_state(state), facts
+
+
+def _read_card(card: Path, weights: Path) -> dict[str, Any]:
+    if not card.is_file():
+        raise FileNotFoundError(
+            f"{card} is missing: without its checksum {weights.name} can't be verified. Put the file that was written "
+            "with the weights beside them."
+        )
+    try:
+        facts = json.loads(card.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{card} isn't JSON ({error}). Copy it again from where the weights came.") from error
+    if not isinstance(facts, dict) or not isinstance(facts.get("sha256"), str):
+        raise ValueError(f"{card} has no sha256 to verify {weights.name} with. Copy it again from where they came.")
+    return facts
+
+
+def _write(path: Path, content: bytes) -> None:
+    """In one step: a full disk leaves no half a file behind under the final name."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
