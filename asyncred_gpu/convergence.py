@@ -47,7 +47,7 @@ def convergence_figure(
 
 def _snr(axes: Axes, columns: Mapping[str, NDArray[np.float64]], clock: str, baselines: Mapping[str, float]) -> None:
     taken = np.isfinite(columns["snr"])
-    axes.plot(columns[clock][taken], columns["snr"][taken], color=BLUE, linewidth=1.8, marker="o", markersize=3)
+    axes.plot(columns[clock][taken], columns["snr"][taken], color=BLUE, linewidth=1.8)
     for name, level in baselines.items():
         axes.axhline(level, color=GREY, linestyle="--", linewidth=1.2)
         axes.annotate(
@@ -60,7 +60,7 @@ def _snr(axes: Axes, columns: Mapping[str, NDArray[np.float64]], clock: str, bas
             color=GREY,
             fontsize=9,
         )
-    _finish(axes, "SNR [dB]" if clock == "sweep" else "", "", "SNR")
+    _finish(axes, "SNR in dB" if clock == "sweep" else "", "", "SNR")
 
 
 def _residual(axes: Axes, columns: Mapping[str, NDArray[np.float64]], clock: str, label: str) -> None:

@@ -43,7 +43,7 @@ def load_denoiser(denoiser: str | Path | nn.Module = "dncnn", sigma: float = 5) 
     if isinstance(denoiser, nn.Module):
         return denoiser.eval()
     if isinstance(denoiser, str) and denoiser in SHIPPED:
-        return load_weights(_shipped(denoiser, sigma))[0]
+        return load_weights(weights_path(f"{denoiser}_sigma{sigma:g}"))[0]
     path = Path(denoiser)
     if not path.is_file():
         raise FileNotFoundError(
@@ -54,17 +54,6 @@ def load_denoiser(denoiser: str | Path | nn.Module = "dncnn", sigma: float = 5) 
         with np.load(path) as arrays:
             return dncnn_from_state(state_from_tensorflow(dict(arrays)))
     return load_weights(path)[0]
-
-
-def _shipped(name: str, sigma: float) -> Path:
-    path = weights_path(f"{name}_sigma{sigma:g}")
-    if not path.is_file():
-        found = sorted(file.stem for file in path.parent.glob(f"{name}_sigma*.safetensors"))
-        raise ValueError(
-            f"sigma={sigma:g} has no shipped weights; there are {', '.join(found) or 'none'}. "
-            "Pass one of these, or train others with scripts/train_denoiser.py and pass their path."
-        )
-    return path
 
 
 def resolve_halo(pad: Any, network: nn.Module) -> int:

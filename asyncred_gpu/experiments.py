@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,7 +95,7 @@ def retina_problem(
 def scan_problem(
     path: str | Path,
     slice_index: int = 0,
-    center: float | Literal["auto"] = "auto",
+    center: float | str = "auto",
     size: int | None = None,
     every: int = 1,
 ) -> Problem:
@@ -133,22 +133,19 @@ def split_views(views: Views, every: int) -> tuple[Views, Views | None]:
     return Views(views.sinogram[kept], views.angles[kept]), left_out
 
 
-def circle(shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """The pixels whose middle lies within the circle that fits into the image."""
-    rows, cols = (np.arange(side) - (side - 1) / 2 for side in shape)
-    return np.asarray(rows[:, None] ** 2 + cols[None, :] ** 2 <= (min(shape) / 2) ** 2)
+def prediction_error(image: Image, problem: Problem, mask: Image | None) -> float | None:
+    """‖A x − y‖/‖y‖ over the left-out projections, or None if there are none.
 
-
-def prediction_error(image: Image, problem: Problem, field_of_view: str | None) -> float | None:
-    """‖A x − y‖/‖y‖ over the left-out projections; for a "circle", x is cut to it and rays to those through it."""
+    With a mask of a circular field of view, x is cut to it and only the rays through the circle count.
+    """
     if problem.left_out is None:
         return None
     seen = problem.left_out.sinogram
     detectors = seen.shape[1]
     through = np.ones(detectors, bool)
-    if field_of_view == "circle":
+    if mask is not None:
         through = np.abs(np.arange(detectors) - problem.center) <= min(problem.image_shape) / 2
-        image = np.where(circle(problem.image_shape), image, 0).astype(np.float32)
+        image = np.where(mask > 0, image, np.float32(0))
     predicted = project(image, problem.left_out.angles, detectors, center=problem.center)
     error = np.linalg.norm((predicted - seen)[:, through].astype(np.float64))
     return float(error / np.linalg.norm(seen[:, through].astype(np.float64)))

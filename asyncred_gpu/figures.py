@@ -78,7 +78,7 @@ def comparison_figure(
     titles = {name: _title(name, image, truth, (notes or {}).get(name, "")) for name, image in images.items()}
     columns = {} if truth is None else {"Reference": truth}
     columns.update({titles[name]: image for name, image in images.items()})
-    grey = (float(np.percentile(model[inside], 0.2)), float(np.percentile(model[inside], 99.8)))
+    grey = grey_window(model[inside])
     rows = [
         Row(tuple(Panel(image, name, part) for name, image in columns.items()), grey, "gray", "attenuation a pixel"),
         Row(tuple(Panel(image[part]) for image in columns.values()), grey, "gray", "attenuation a pixel"),
@@ -87,14 +87,24 @@ def comparison_figure(
     return _drawn(rows, title, "\n".join(facts))
 
 
+def grey_window(pixels: Image) -> tuple[float, float]:
+    """All but the rarest pixels, and a little room, so that the brightest of them aren't lost in white."""
+    low, high = np.percentile(pixels, (0.2, 99.8))
+    room = 0.05 * (high - low)
+    return float(low - room), float(high + room)
+
+
 def detailed_part(image: Image, inside: NDArray[np.bool_]) -> Part:
-    """The square with the strongest edges, a fifth of the image wide, within `inside` where it fits."""
+    """The square with the strongest edges, a fifth of the image wide, within `inside` and off the border if it fits."""
     shape = np.array(image.shape)
     size = int(min(max(shape.min() // ZOOM_SHARE, SMALLEST_ZOOM), shape.min()))
     edges = ndimage.gaussian_gradient_magnitude(image.astype(np.float64), 1.5, mode="nearest")
     # The square root keeps one strong edge, such as the sample's rim, from outweighing many fine ones.
     score = ndimage.uniform_filter(np.sqrt(edges), size, mode="constant")
-    held = ndimage.uniform_filter(inside.astype(np.float64), size, mode="constant") > 1 - 1e-6
+    middle = np.zeros(image.shape)
+    margin = shape // 10
+    middle[margin[0] : shape[0] - margin[0], margin[1] : shape[1] - margin[1]] = 1
+    held = ndimage.uniform_filter(middle * inside, size, mode="constant") > 1 - 1e-6
     score = np.where(held, score, -1.0) if held.any() else score
     row, col = np.unravel_index(int(np.argmax(score)), score.shape)
     top, left = np.clip(np.array([row, col]) - size // 2, 0, shape - size)
@@ -121,8 +131,9 @@ def _difference_row(images: dict[str, Image], truth: Image | None, inside: NDArr
         differences = [image - truth for image in images.values()]
         named = zip(images, differences, strict=True)
         panels = (None, *(Panel(error, f"{name} − reference") for name, error in named))
-    limit = max(float(np.percentile(np.abs(values[inside]), 99.5)) for values in differences) or 1.0
-    return Row(panels, (-limit, limit), "RdBu_r", "difference")
+    # Of the worst reconstruction, but not of its worst places: FBP rings where the image ends at a bright border.
+    limit = 4 * max(float(np.median(np.abs(values[inside]))) for values in differences) or 1.0
+    return Row(panels, (-limit, limit), "RdBu_r", "difference, attenuation a pixel")
 
 
 def _drawn(rows: list[Row], title: str, facts: str) -> Figure:
@@ -135,7 +146,7 @@ def _drawn(rows: list[Row], title: str, facts: str) -> Figure:
         drawn = [image for image in shown if image is not None]
         for place in (place for place, image in zip(axes, shown, strict=True) if image is None):
             place.text(0, 1, facts, transform=place.transAxes, va="top", fontsize=11, linespacing=1.7)
-        figure.colorbar(drawn[-1], ax=list(axes), shrink=0.8, aspect=30, pad=0.01, label=row.unit)
+        figure.colorbar(drawn[-1], ax=list(axes), shrink=0.8, aspect=30, pad=0.01, label=row.unit, extend="both")
     if title:
         figure.suptitle(title, fontsize=15, fontweight="bold")
     return figure

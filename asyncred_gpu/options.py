@@ -27,7 +27,6 @@ def reconstruct_parser() -> Parser:
     parser = Parser(
         prog="reconstruct_ct.py",
         description="Reconstruct a CT slice by asynchronous RED. Without --input: a simulated scan of an eye's retina.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     _data_options(parser.add_argument_group("data"))
     _method_options(parser.add_argument_group("method"))
@@ -55,7 +54,7 @@ def _data_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--input", type=Path, metavar="FILE.h5", help="a Data Exchange scan")
     group.add_argument("--slice", type=whole(0), help="row of the scan [0]")
     group.add_argument("--center", type=number_or("auto"), help="rotation axis in detectors, or auto [scan: auto]")
-    group.add_argument("--every", type=whole(1), default=1, help="use every n-th projection only")
+    group.add_argument("--every", type=whole(1), default=1, help="use every n-th projection only [1]")
     group.add_argument("--size", type=whole(1), help="pixels a side [800; scan: its detectors]")
     group.add_argument("--angles", type=whole(1), help="simulated projections over 180 degrees [180]")
     group.add_argument("--detectors", type=whole(1), help="simulated detectors [the image's diagonal]")
@@ -63,28 +62,46 @@ def _data_options(group: argparse._ArgumentGroup) -> None:
 
 
 def _method_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--tau", type=number(above=0), help="strength of the regularization")
-    group.add_argument("--denoiser", default="dncnn", help="a shipped denoiser, or a file of weights")
-    group.add_argument("--sigma", type=number(above=0), default=5.0, help="noise level of the shipped denoiser, of 255")
-    group.add_argument("--sweeps", type=number(above=0), default=30.0, help="sweeps at most")
+    group.add_argument("--tau", type=number(above=0), help="strength of the regularization [0.02; scan: 0.1]")
+    group.add_argument("--denoiser", default="dncnn", help="a shipped denoiser, or a file of weights [dncnn]")
+    group.add_argument(
+        "--sigma", type=number(above=0), default=5.0, help="noise level of the shipped denoiser, of 255 [5]"
+    )
+    group.add_argument("--sweeps", type=number(above=0), default=30.0, help="sweeps at most [30]")
     group.add_argument("--tol", type=number(above=0), help="stop at this ‖G‖²/‖G₀‖²")
     group.add_argument("--time-limit", type=number(above=0), help="stop after these seconds")
     group.add_argument("--minibatch", type=whole(1), help="angles a gradient uses [all]")
-    group.add_argument("--step", type=number_or("block", "global", "theory", above=0), help="step policy, or a number")
-    group.add_argument("--momentum", type=number(least=0), help="heavy ball of a block")
-    group.add_argument("--intensity-scale", type=number_or("auto", above=0), help="what counts as 1 to the denoiser")
+    group.add_argument(
+        "--step",
+        type=number_or("block", "global", "theory", above=0),
+        help="block, global, theory, or a number [block]",
+    )
+    group.add_argument(
+        "--momentum",
+        type=number(least=0),
+        help="heavy ball of a block [0.8, or 0 if over half of the blocks are in flight]",
+    )
+    group.add_argument(
+        "--intensity-scale", type=number_or("auto", above=0), help="what counts as 1 to the denoiser, or auto [auto]"
+    )
     group.add_argument("--nonnegative", action="store_true", help="clip at zero")
     group.add_argument("--field-of-view", choices=["circle", "none"], help="pixels that count [none; scan: circle]")
 
 
 def _run_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--workers", type=whole(1), help="[cores]")
-    group.add_argument("--max-staleness", type=whole(0), help="commits between a read and its commit, at most")
-    group.add_argument("--order", choices=["free", "ordered"], default="free", help="ordered: the same image each time")
-    group.add_argument("--block", type=block_shape, help="ROWSxCOLS of a block, or one number")
-    group.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto", help="of the denoiser")
-    group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    group.add_argument("--seed", type=whole(0), default=0, help="of the noise and of the order of blocks")
+    group.add_argument("--workers", type=whole(1), help="updates at a time [cores]")
+    group.add_argument(
+        "--max-staleness", type=whole(0), help="commits between a read and its commit at most [max(4 workers, blocks)]"
+    )
+    group.add_argument(
+        "--order", choices=["free", "ordered"], default="free", help="ordered: the same image each time [free]"
+    )
+    group.add_argument("--block", type=block_shape, help="ROWSxCOLS of a block, or one number [chosen]")
+    group.add_argument(
+        "--precision", choices=["auto", "float32", "bfloat16"], default="auto", help="of the denoiser [auto]"
+    )
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N [auto]")
+    group.add_argument("--seed", type=whole(0), default=0, help="of the noise and of the order of blocks [0]")
     group.add_argument("--output", type=Path, metavar="FOLDER", help="new or empty folder [outputs/NAME-TIME]")
     group.add_argument("--quiet", action="store_true", help="print nothing but errors")
 

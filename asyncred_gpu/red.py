@@ -109,17 +109,18 @@ def move(
         residual: (rows, cols) U_iᵀR(x̃).
         mask: (rows, cols) of 0 and 1, the field of view, or None.
     """
-    gradient = data_gradient
-    gradient += np.float32(tau) * residual
-    if mask is not None:
-        gradient *= mask
-    squared = float(np.vdot(gradient, gradient))
-    restarted = step.momentum > 0 and float(np.vdot(gradient, momentum)) > 0
-    momentum *= np.float32(0.0 if restarted else step.momentum)
-    momentum -= np.float32(step.length) * gradient
-    moved = pixels + momentum
-    if step.nonnegative:
-        np.maximum(moved, 0, out=moved)
-        np.subtract(moved, pixels, out=momentum)
-    np.copyto(pixels, moved)
+    with np.errstate(over="ignore", invalid="ignore"):  # a run that diverges is told by `finite`
+        gradient = data_gradient
+        gradient += np.float32(tau) * residual
+        if mask is not None:
+            gradient *= mask
+        squared = float(np.vdot(gradient, gradient))
+        restarted = step.momentum > 0 and float(np.vdot(gradient, momentum)) > 0
+        momentum *= np.float32(0.0 if restarted else step.momentum)
+        momentum -= np.float32(step.length) * gradient
+        moved = pixels + momentum
+        if step.nonnegative:
+            np.maximum(moved, 0, out=moved)
+            np.subtract(moved, pixels, out=momentum)
+        np.copyto(pixels, moved)
     return Moved(squared, restarted, math.isfinite(squared) and bool(np.isfinite(pixels).all()))

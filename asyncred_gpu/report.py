@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import platform
 import shlex
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Mapping
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .convergence import convergence_figure
-from .experiments import circle, prediction_error
+from .experiments import prediction_error
 from .figures import comparison_figure
 from .io import OutputFolder
 from .metrics import psnr, snr, ssim
@@ -22,12 +24,13 @@ if TYPE_CHECKING:
     from .reconstruct import Setup
 
 Image = NDArray[np.float32]
+Scores = Mapping[str, Mapping[str, float]]
 
 FBP, RED = "FBP", "Async-RED"
 PACKAGES = ("asyncred-gpu", "numpy", "scipy", "torch", "astra-toolbox", "scikit-image", "h5py", "tifffile")
 
 
-def write_report(folder: OutputFolder, setup: Setup, result: Result, seconds: float, words: Sequence[str]) -> str:
+def write_report(folder: OutputFolder, setup: Setup, result: Result) -> str:
     """Write everything into the folder; the summary says the numbers and where they are."""
     images = {FBP: setup.fbp, RED: np.asarray(result.image, np.float32)}
     scores = judge(images, setup)
@@ -37,10 +40,9 @@ def write_report(folder: OutputFolder, setup: Setup, result: Result, seconds: fl
         folder.write_image("reference.tif", setup.problem.reference)
     folder.write_history("history.csv", result.history)
     result.schedule.save(folder.new_file("schedule.npz"))
-    facts = {"status": result.status.name, "seconds": seconds, "sweeps": _last(result, "sweep"), "scores": scores}
-    folder.write_settings("settings.json", _settings(setup, result, facts, words))
-    _write_figures(folder, setup, result, images, scores, seconds)
-    return "\n".join([*_summary(result, scores, seconds), f"results in {folder.path}"])
+    folder.write_settings("settings.json", _settings(setup, result, scores))
+    _write_figures(folder, setup, result, images, scores)
+    return "\n".join([*_summary(result, scores), f"results in {folder.path}"])
 
 
 def judge(images: Mapping[str, Image], setup: Setup) -> dict[str, dict[str, float]]:
@@ -52,7 +54,7 @@ def judge(images: Mapping[str, Image], setup: Setup) -> dict[str, dict[str, floa
         if reference is not None:
             measures = {"snr_db": snr, "psnr_db": psnr, "ssim": ssim}
             scores[name] |= {key: measure(image, reference) for key, measure in measures.items()}
-        error = prediction_error(image, setup.problem, setup.field_of_view)
+        error = prediction_error(image, setup.problem, setup.solver.mask)
         if error is not None:
             scores[name]["prediction_error"] = error
     return scores
@@ -63,8 +65,7 @@ def _write_figures(
     setup: Setup,
     result: Result,
     images: Mapping[str, Image],
-    scores: Mapping[str, Mapping[str, float]],
-    seconds: float,
+    scores: Scores,
 ) -> None:
     problem = setup.problem
     notes = {
@@ -77,8 +78,8 @@ def _write_figures(
         problem.reference,
         title=problem.title,
         notes=notes,
-        facts=_facts(result, seconds),
-        field_of_view=circle(problem.image_shape) if setup.field_of_view == "circle" else None,
+        facts=_facts(result),
+        field_of_view=None if setup.solver.mask is None else setup.solver.mask > 0,
     )
     folder.write_figure("comparison.png", comparison)
     levels = {FBP: scores[FBP]["snr_db"]} if problem.reference is not None else {}
@@ -88,20 +89,21 @@ def _write_figures(
     folder.write_figure("convergence.png", convergence)
 
 
-def _facts(result: Result, seconds: float) -> list[str]:
+def _facts(result: Result) -> list[str]:
     shown = {"tau": "τ", "num_workers": "workers", "max_staleness": "staleness allowed", "order": "order"}
-    lines = [f"{_last(result, 'sweep'):.3g} sweeps in {seconds:.1f} s"]
+    lines = [f"{_last(result, 'sweep'):.3g} sweeps in {result.timings['run']:.1f} s"]
     lines += [f"{label} {result.settings[name]}" for name, label in shown.items() if name in result.settings]
     return lines
 
 
-def _settings(setup: Setup, result: Result, facts: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
+def _settings(setup: Setup, result: Result, scores: Scores) -> dict[str, Any]:
+    outcome = {"status": result.status.name, "sweeps": _last(result, "sweep"), "residual": _last(result, "residual")}
+    outcome |= {"seconds": result.timings, "scores": scores, "notes": result.notes}
     return {
-        "command": shlex.join(["reconstruct", *words]),
+        "command": shlex.join([Path(sys.argv[0]).name, *setup.words]),
         "problem": {"name": setup.problem.name, **setup.problem.facts},
         "solver": dict(result.settings),
-        "field_of_view": setup.field_of_view,
-        "result": dict(facts),
+        "result": outcome,
         "versions": versions(),
     }
 
@@ -117,8 +119,9 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _summary(result: Result, scores: Mapping[str, Mapping[str, float]], seconds: float) -> list[str]:
-    lines = [f"{result.status.explanation} {_last(result, 'sweep'):.4g} sweeps in {seconds:.1f} s"]
+def _summary(result: Result, scores: Scores) -> list[str]:
+    ran = f"{_last(result, 'sweep'):.4g} sweeps in {result.timings['run']:.1f} s"
+    lines = [f"{result.status.explanation} {ran}, ‖G‖²/‖G₀‖² {_last(result, 'residual'):.1e}.", *result.notes]
     for name, values in scores.items():
         parts = [
             f"{key.removesuffix('_db')} {value:.4g}{' dB' if key.endswith('_db') else ''}"

@@ -38,9 +38,10 @@ Mean PSNR on {count} images ({folder}), whole images, zero padding: {psnr_input:
 LIPSCHITZ = """\
 ## Lipschitz value
 
-**{product:.6f}** (asked for: at most {bound:g}), the product of the layers' norms, each the largest singular value on a
-{grid}×{grid} torus: an upper bound of the Lipschitz constant of R. Lipschitz(R) ≤ 2 is *necessary* for a nonexpansive
-D = I − R, which the convergence theorems of Async-RED assume. It is not sufficient: D isn't shown to be nonexpansive.
+**{product:.6f}** (asked for: at most {bound:g}), the product of the layers' norms, each the largest singular value over
+all frequencies: an upper bound of the Lipschitz constant of R on images of any size. Lipschitz(R) ≤ 2 is *necessary*
+for a nonexpansive D = I − R, which the convergence theorems of Async-RED assume. It is not sufficient: D isn't shown to
+be nonexpansive.
 """
 
 TAIL = """\

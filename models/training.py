@@ -57,17 +57,18 @@ def psnr(estimate: Tensor, truth: Tensor) -> float:
     return float(-10 * torch.log10(F.mse_loss(estimate, truth)))
 
 
-def validate(network: nn.Module, images: Sequence[Tensor], sigma: float) -> tuple[float, float]:
-    """Mean PSNR in dB (input, output) on whole images, zero padding, the noise seeded by the image's index."""
-    before, after = [], []
+def psnr_before_after(network: nn.Module, image: Tensor, sigma: float, seed: int) -> tuple[float, float]:
+    """PSNR in dB of the image with noise, and denoised; the whole image at once, zero padding."""
+    noise = np.random.default_rng(seed).standard_normal(tuple(image.shape)).astype(np.float32)
+    noisy = image + sigma / 255 * torch.from_numpy(noise)
     with torch.inference_mode():
-        for index, image in enumerate(images):
-            noise = np.random.default_rng(index).standard_normal(image.shape).astype(np.float32)
-            noisy = image + sigma / 255 * torch.from_numpy(noise)
-            denoised = noisy - network(noisy[None, None])[0, 0]
-            before.append(psnr(noisy, image))
-            after.append(psnr(denoised, image))
-    return float(np.mean(before)), float(np.mean(after))
+        denoised = noisy - network(noisy[None, None])[0, 0]
+    return psnr(noisy, image), psnr(denoised, image)
+
+
+def validate(network: nn.Module, images: Sequence[Tensor], sigma: float) -> list[tuple[float, float]]:
+    """PSNR in dB (with noise, denoised) of each image, the noise seeded by the image's index."""
+    return [psnr_before_after(network, image, sigma, seed) for seed, image in enumerate(images)]
 
 
 class Trainer:

@@ -14,15 +14,15 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from asyncred_gpu.models.images import load_images
-from asyncred_gpu.models.lipschitz import EXACT_GRID
 from asyncred_gpu.models.training import Trainer, TrainingSettings, validate
 from asyncred_gpu.models.weights_io import existing_files, save_weights
 from training_progress import TrainingProgress
@@ -138,20 +138,20 @@ def train(job: Job) -> None:
     Raises:
         Stopped: the user asked for it; the checkpoint is saved.
     """
-    trainer, options = job.trainer, job.options
+    trainer, options, sigma = job.trainer, job.options, job.trainer.settings.sigma
     preview = job.validation[:: math.ceil(len(job.validation) / PREVIEW_IMAGES)] if job.validation else []
 
     with stop_requests() as requests, TrainingProgress(trainer.step, trainer.settings.steps) as progress:
 
         def report(step: int, loss: float) -> None:
-            last = step == trainer.settings.steps
+            last, stopping = step == trainer.settings.steps, bool(requests)
             progress.step(step, loss)
-            if options.checkpoint is not None and (requests or last or step % options.save_every == 0):
+            if options.checkpoint is not None and (stopping or last or step % options.save_every == 0):
                 trainer.save(options.checkpoint)
-            if requests:
+            if stopping:
                 raise Stopped
             if preview and not last and step % options.validate_every == 0:
-                progress.validation(validate(trainer.network, preview, trainer.settings.sigma)[1])
+                progress.validation(fmean(after for _, after in validate(trainer.network, preview, sigma)))
 
         trainer.run(report)
 
@@ -161,21 +161,25 @@ def finish(job: Job) -> dict[str, Any]:
     print("Making the Lipschitz bound exact …", flush=True)
     trainer, options = job.trainer, job.options
     product = trainer.finish()
-    settings = {field.name: getattr(trainer.settings, field.name) for field in fields(TrainingSettings)}
     facts = {
         "sigma": trainer.settings.sigma,
         "images": {"folder": options.images.resolve().name, "count": job.images},
-        "settings": settings,
-        "lipschitz": {"product": product, "bound": trainer.settings.lipschitz, "grid": EXACT_GRID},
+        "settings": asdict(trainer.settings),
+        "lipschitz": {"product": product, "bound": trainer.settings.lipschitz},
         "validation": None,
         "seconds": trainer.seconds,
         "torch": torch.__version__,
     }
     if job.validation:
         print(f"Measuring PSNR on {len(job.validation)} validation images …", flush=True)
-        before, after = validate(trainer.network, job.validation, trainer.settings.sigma)
-        folder, count = options.validation.resolve().name, len(job.validation)
-        facts["validation"] = {"folder": folder, "count": count, "psnr_input": before, "psnr_output": after}
+        before, after = zip(*validate(trainer.network, job.validation, trainer.settings.sigma), strict=True)
+        facts["validation"] = {
+            "folder": options.validation.resolve().name,
+            "count": len(job.validation),
+            "psnr_input": round(fmean(before), 4),
+            "psnr_output": round(fmean(after), 4),
+            "psnr_output_of_each": [round(value, 4) for value in after],
+        }
     return save_weights(trainer.network, job.weights, facts, overwrite=options.force)
 
 

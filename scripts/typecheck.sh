@@ -7,7 +7,8 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=$(cd "${1:-$root/.venv}" && pwd)
 cd "$root"
-rm -rf build  # setuptools keeps modules there that the checkout has dropped
+rm -rf build  # setuptools would keep modules there that the checkout has dropped
+trap 'rm -rf "$root/build"' EXIT
 "$venv/bin/python" -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation \
     --target build/typed .
 cd build/typed

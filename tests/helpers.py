@@ -1,0 +1,102 @@
+"""What several tests share: small scans, small networks, independent references."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from asyncred_gpu import RadonCT
+from asyncred_gpu.blocks import BlockGrid
+from asyncred_gpu.models import DnCNN
+from asyncred_gpu.models.lipschitz import scale_network
+from asyncred_gpu.operators.radon import project
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+def needs(*names: str) -> pytest.MarkDecorator:
+    """Skip where the shared data isn't beside the checkout."""
+    missing = [name for name in names if not (SHARED / name).exists()]
+    return pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(missing)} in ../shared/data")
+
+
+def half_turn(count: int, start: float = 0.0) -> np.ndarray:
+    return start + np.linspace(0, np.pi, count, endpoint=False)
+
+
+def blobs(rows: int, cols: int, seed: int = 0) -> np.ndarray:
+    """A smooth positive image with edges, in [0, 1]."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[:rows, :cols]
+    image = np.zeros((rows, cols))
+    for _ in range(6):
+        cy, cx = random.uniform(0.2, 0.8, 2) * (rows, cols)
+        ry, rx = random.uniform(0.08, 0.3, 2) * (rows, cols)
+        image += random.uniform(0.1, 0.3) * (((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2 < 1)
+    return np.clip(image, 0, 1).astype(np.float32)
+
+
+def small_network(seed: int = 0, depth: int = 3, channels: int = 8, bound: float = 1.5) -> DnCNN:
+    """A random DnCNN with a Lipschitz bound; local, nonlinear and quick."""
+    torch.manual_seed(seed)
+    network = DnCNN(depth, channels)
+    with torch.no_grad():
+        for layer in network.layers:
+            layer.bias.normal_(0, 0.01)
+    scale_network(network, bound)
+    return network.eval().requires_grad_(False)
+
+
+class LinearResidual(torch.nn.Module):
+    """R(x) = x − D(x) for D a 3×3 average: linear, symmetric, nonexpansive; zero padding."""
+
+    receptive_radius = 1
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        kernel = torch.full((1, 1, 3, 3), 1 / 9)
+        return image - torch.nn.functional.conv2d(image, kernel, padding=1)
+
+
+def small_scan(
+    size: int = 48, angles: int = 24, noise: float = 0.0, block: int | None = None, **options: object
+) -> tuple[RadonCT, np.ndarray]:
+    """A scan of blobs and the blobs themselves."""
+    image = blobs(size, size)
+    detectors = int(np.ceil(size * np.sqrt(2)))
+    sinogram = project(image, half_turn(angles), detectors)
+    if noise:
+        sinogram = sinogram + noise * np.random.default_rng(1).standard_normal(sinogram.shape).astype(np.float32)
+    scan = RadonCT(sinogram, half_turn(angles), (size, size), **options)  # type: ignore[arg-type]
+    return (scan if block is None else scan.with_blocks(BlockGrid((size, size), (block, block)))), image
+
+
+def joseph(image: np.ndarray, angles: np.ndarray, detectors: int, spacing: float, center: float) -> np.ndarray:
+    """The sinogram by Joseph's method in float64, every ray position computed from its index."""
+    rows, cols = image.shape
+    t = (np.arange(detectors) - center) * spacing
+    y, x = (rows - 1) / 2 - np.arange(rows), np.arange(cols) - (cols - 1) / 2
+    sinogram = np.zeros((len(angles), detectors))
+    for k, angle in enumerate(angles):
+        cos, sin = np.cos(angle), np.sin(angle)
+        if abs(cos) > abs(sin):  # a ray crosses every row once
+            position = (t[:, None] - y * sin) / cos + (cols - 1) / 2
+            lines = image
+        else:
+            position = (rows - 1) / 2 - (t[:, None] - x * cos) / sin
+            lines = image.T
+        padded = np.pad(lines, ((0, 0), (1, 1)))
+        below = np.floor(position).astype(int)
+        weight = position - below
+        inside = (below >= -1) & (below < lines.shape[1])
+        below = np.where(inside, below, -1)
+        line = np.arange(len(lines))
+        values = (1 - weight) * padded[line, below + 1] + weight * padded[line, np.minimum(below + 2, lines.shape[1] + 1)]
+        sinogram[k] = np.sum(np.where(inside, values, 0), axis=1) / max(abs(cos), abs(sin))
+    return sinogram
+
+
+def relative(found: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.linalg.norm(np.asarray(found) - expected) / np.linalg.norm(expected))

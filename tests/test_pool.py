@@ -1,0 +1,132 @@
+"""The pool of processes under force: killed, stopped, interrupted, orphaned. Nothing hangs, nothing stays behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asyncred_gpu import GpuAsyncRED, engine
+
+from .helpers import small_network, small_scan
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc and /dev/shm")
+PROGRAM = """
+    import numpy as np, sys, threading, time
+    from asyncred_gpu import GpuAsyncRED, RadonCT, load_denoiser
+    from asyncred_gpu.operators.radon import project
+    angles = np.linspace(0, np.pi, 20, endpoint=False)
+    image = np.zeros((64, 64), np.float32); image[20:40, 10:50] = 1
+    ct = RadonCT(project(image, angles, 91), angles, (64, 64))
+    solver = GpuAsyncRED(ct, load_denoiser("dncnn", sigma=5), block_shape=(16, 16), num_workers=2)
+    solver.run(max_sweeps=1e6, callbacks=[lambda p: print(p.update, flush=True) if p.update == 8 else None])
+"""
+
+
+def workers_of(parent: int) -> list[int]:
+    """Processes of the pool that `parent` started."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+            line = (stat.parent / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if int(fields[1]) == parent and b"asyncred_gpu.runtime.worker" in line:
+            found.append(int(stat.parent.name))
+    return sorted(found)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_behind():
+    before = set(os.listdir("/dev/shm"))
+    yield
+    assert set(os.listdir("/dev/shm")) <= before
+    assert not workers_of(os.getpid())
+
+
+class Disturb:
+    """After some commits, send one worker a signal."""
+
+    def __init__(self, kind, at=(20,)):
+        self.kind, self.at, self.sent = kind, at, []
+
+    def __call__(self, progress):
+        if progress.update in self.at:
+            pid = workers_of(os.getpid())[0]
+            os.kill(pid, self.kind)
+            self.sent.append(time.perf_counter())
+
+
+def run(disturb, **options):
+    scan, _ = small_scan(size=48, angles=12, noise=0.5)
+    solver = GpuAsyncRED(scan, small_network(), 0.1, (12, 12), num_workers=2, precision="float32", **options)
+    return solver.run(max_sweeps=8, callbacks=[disturb])
+
+
+@pytest.mark.parametrize("order", ["free", "ordered"])
+def test_a_killed_worker_is_replaced_and_the_run_goes_on(order):
+    result = run(Disturb(signal.SIGKILL), order=order)
+    assert len(result.schedule) == 8 * 16
+    assert len(result.notes) == 1 and "was killed by signal 9; it was replaced" in result.notes[0]
+    if order == "ordered":
+        assert np.array_equal(result.image, run(Disturb(signal.SIGKILL, ()), order=order).image)
+
+
+def test_a_stopped_worker_is_noticed_within_its_limit_and_replaced(monkeypatch):
+    monkeypatch.setattr(engine, "HUNG_SECONDS", 2.0)
+    stop = Disturb(signal.SIGSTOP)
+    result = run(stop)
+    assert len(result.schedule) == 8 * 16
+    assert "gave no result for 2 s; it was replaced" in result.notes[0]
+    assert time.perf_counter() - stop.sent[0] < 2.0 + 10.0
+
+
+def test_workers_that_keep_dying_end_the_run_with_an_error_that_names_one():
+    with pytest.raises(engine.WorkerError, match=r"worker \d was killed by signal 9; 3 workers were replaced before"):
+        run(Disturb(signal.SIGKILL, at=(10, 20, 30, 40)))
+
+
+def test_an_error_in_a_callback_reaches_the_caller():
+    def stumble(progress):
+        raise KeyError("my own mistake")
+
+    with pytest.raises(KeyError, match="my own mistake"):
+        run(stumble)
+
+
+def started():
+    """A run in a process of its own, past its eighth commit; and its workers."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(PROGRAM)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None and process.stdout.readline() == "8\n"
+    workers = workers_of(process.pid)
+    assert len(workers) == 2
+    return process, workers
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_ended_parent_leaves_no_orphan(kind):
+    process, workers = started()
+    os.kill(workers[0], signal.SIGSTOP)  # a stopped worker doesn't see the pipe's end
+    process.send_signal(kind)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode != 0
+    assert ("KeyboardInterrupt" in errors) == (kind == signal.SIGINT)
+    deadline = time.monotonic() + 5
+    while any(alive(pid) for pid in workers) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(alive(pid) for pid in workers)

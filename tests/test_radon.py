@@ -1,0 +1,294 @@
+"""The CT operator against ASTRA's own projection, a float64 reference, and dense matrices; signed noise throughout."""
+
+import astra
+import numpy as np
+import pytest
+
+from asyncred_gpu import RadonCT
+from asyncred_gpu.blocks import BlockGrid
+from asyncred_gpu.operators import footprint as footprints
+from asyncred_gpu.operators.radon import project
+
+from .helpers import blobs, half_turn, joseph, relative, small_scan
+
+RANDOM = np.random.default_rng(0)
+GEOMETRIES = {
+    "plain": dict(image=(48, 48), block=(16, 16), angles=half_turn(20), detectors=69, spacing=1.0, center=None),
+    "ragged": dict(image=(45, 37), block=(16, 20), angles=half_turn(17, 0.1), detectors=61, spacing=1.0, center=None),
+    "off centre": dict(image=(40, 40), block=(13, 20), angles=half_turn(15), detectors=80, spacing=1.0, center=31.3),
+    "spacing": dict(image=(40, 40), block=(20, 20), angles=half_turn(15), detectors=50, spacing=1.7, center=None),
+    "fine": dict(image=(32, 32), block=(16, 8), angles=half_turn(15), detectors=90, spacing=0.6, center=40.2),
+    "truncated": dict(image=(48, 48), block=(16, 16), angles=half_turn(20), detectors=31, spacing=1.0, center=12.0),
+    "turn": dict(
+        image=(32, 32), block=(16, 16), angles=RANDOM.uniform(0, 2 * np.pi, 21), detectors=50, spacing=1.0, center=None
+    ),
+}
+
+
+def noise(*shape):
+    return np.random.default_rng(7).standard_normal(shape).astype(np.float32)
+
+
+def make(name, **changes):
+    g = GEOMETRIES[name] | changes
+    sinogram = noise(len(g["angles"]), g["detectors"])
+    scan = RadonCT(sinogram, g["angles"], g["image"], g["spacing"], g["center"])
+    return scan.with_blocks(BlockGrid(g["image"], g["block"]))
+
+
+def mismatch(operator_x, y, x, back_y):
+    dot = abs(np.vdot(operator_x.astype(float), y) - np.vdot(x.astype(float), back_y))
+    return dot / (np.linalg.norm(operator_x) * np.linalg.norm(y))
+
+
+@pytest.mark.parametrize("wrong", [None, "scaled", "flipped", "shifted"])
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_block_adjoint_matches_for_every_block_and_subset(name, wrong):
+    scan = make(name)
+    worst = 0.0
+    for index in range(len(scan.grid)):
+        for subset in (None, np.array([2]), np.array([0, 3, 4, 11])):
+            x = noise(*scan.grid.window(index).shape)
+            share = scan.forward_block(index, x, out=np.empty(scan.share_shape(index), np.float32))
+            share = share if subset is None else share[subset]
+            y = noise(*share.shape)
+            back = scan.adjoint_block(index, y, out=np.empty_like(x), subset=subset)
+            if wrong == "scaled":
+                back = back * 1.01
+            elif wrong == "flipped":
+                back = back[::-1]
+            elif wrong == "shifted":
+                back = np.roll(back, 1, axis=1)
+            if np.linalg.norm(share) > 0:
+                worst = max(worst, mismatch(share, y, x, back))
+    # Both sides are sums of about 1e4 float32 products of either sign: 1e-5 of the norms' product.
+    assert (worst < 1e-5) == (wrong is None)
+
+
+@pytest.mark.parametrize("narrowed", [False, True])
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_footprint_loses_nothing_of_the_full_detector(name, narrowed, monkeypatch):
+    if narrowed:
+        monkeypatch.setattr(footprints, "REACH", -4.0)
+    scan = make(name)
+    whole = make(name, block=GEOMETRIES[name]["image"])
+    lost = total = 0.0
+    for index in range(len(scan.grid)):
+        window = scan.grid.window(index)
+        x = np.zeros(scan.image_shape, np.float32)
+        x[window.slices] = noise(*window.shape)
+        full = joseph(x, whole.geometry.angles, whole.geometry.detectors, whole.geometry.spacing, whole.geometry.center)
+        outside = np.ones(full.shape, bool)
+        outside[scan._rays(scan.footprint(index))] = False
+        lost += float(np.abs(full[outside]).sum())
+        total += float(np.abs(full).sum())
+    assert (lost <= 1e-12 * total) == (not narrowed)
+
+
+WRONG = {
+    "right": {},
+    "centre": {"center": 1.0},
+    "sign": {"sign": -1},
+    "shift": {"shift": 1},
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_blocks_add_up_to_the_reference(name, wrong):
+    """Σ A_i x_i against Joseph in float64; ASTRA's float32 ray positions drift by up to 1e-4 of a pixel a window."""
+    changes = WRONG[wrong]
+    scan = make(name)
+    x = noise(*scan.image_shape)
+    g = scan.geometry
+    angles = changes.get("sign", 1) * g.angles
+    expected = joseph(x, angles, g.detectors, g.spacing, g.center + changes.get("center", 0.0))
+    found = np.roll(scan.forward(x), changes.get("shift", 0), axis=1)
+    assert (relative(found, expected) < 1e-3) == (wrong == "right")
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize(("kind", "size", "tolerance"), [("noise", 240, 2e-3), ("retina", 800, 1e-3)])
+def test_blocks_add_up_to_astras_projection(kind, size, tolerance, wrong):
+    image = noise(size, size) if kind == "noise" else retina()
+    angles, detectors = half_turn(12, 0.013), int(size * 1.414)
+    changes = WRONG[wrong]
+    found = np.roll(
+        project(image, changes.get("sign", 1) * angles, detectors, 1.0, (detectors - 1) / 2 + changes.get("center", 0)),
+        changes.get("shift", 0),
+        axis=1,
+    )
+    geometry = astra.create_proj_geom("parallel", 1.0, detectors, angles)
+    projector = astra.create_projector("linear", geometry, astra.create_vol_geom(size, size))
+    data, expected = astra.create_sino(image, projector)
+    astra.data2d.delete(data)
+    astra.projector.delete(projector)
+    assert (relative(found, expected) < tolerance) == (wrong == "right")
+
+
+def retina():
+    from skimage import color, data
+
+    grey = color.rgb2gray(data.retina()).astype(np.float32)
+    return np.ascontiguousarray(grey[305:1105, 305:1105])
+
+
+def shares_of(scan, image):
+    return [
+        scan.forward_block(i, np.ascontiguousarray(block), out=np.empty(scan.share_shape(i), np.float32))
+        for i, block in enumerate(scan.grid.split(image))
+    ]
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+@pytest.mark.parametrize("subset", [None, [1, 5, 14]])
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_residual_on_a_footprint_is_the_whole_residual(name, subset, forgotten):
+    scan = make(name)
+    image = noise(*scan.image_shape)
+    shares = shares_of(scan, image)
+    if forgotten:
+        shares[0] = np.zeros_like(shares[0])
+    angles = np.arange(scan.measurements) if subset is None else np.array(subset)
+    whole = scan.forward(image) - scan.sinogram
+    difference = 0.0
+    for index in range(len(scan.grid)):
+        out = np.empty(scan.residual_shape(index, len(angles)), np.float32)
+        scan.residual_block(index, shares, out=out, subset=None if subset is None else angles)
+        expected = whole[scan._rays(scan.footprint(index))][angles]
+        difference = max(difference, relative(out, expected))
+    assert (difference < 1e-5) == (not forgotten)
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_minibatch_gradients_average_to_the_gradient(scaled):
+    scan = make("off centre")
+    image = noise(*scan.image_shape)
+    shares = shares_of(scan, image)
+    parts = np.array_split(np.random.default_rng(3).permutation(scan.measurements), 3)
+
+    def gradient(index, subset):
+        count = scan.measurements if subset is None else len(subset)
+        residual = scan.residual_block(
+            index, shares, out=np.empty(scan.residual_shape(index, count), np.float32), subset=subset
+        )
+        out = np.empty(scan.grid.window(index).shape, np.float32)
+        found = scan.gradient_block(index, residual, out=out, subset=subset).copy()
+        return found if scaled or subset is None else found * len(subset) / scan.measurements
+
+    for index in range(len(scan.grid)):
+        mean = sum(gradient(index, np.sort(part)) for part in parts) / 3
+        assert (relative(mean, gradient(index, None)) < 1e-5) == scaled
+
+
+def dense(scan):
+    rows, cols = scan.image_shape
+    columns = [scan.forward(pixel.reshape(rows, cols)).ravel() for pixel in np.eye(rows * cols, dtype=np.float32)]
+    return np.array(columns, np.float64).T
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_lipschitz_constants_are_the_largest_singular_values(weighted):
+    sinogram = noise(9, 21)
+    weights = np.random.default_rng(1).uniform(0, 2, sinogram.shape) if weighted else None
+    grid = BlockGrid((12, 14), (6, 7))
+    scan = RadonCT(sinogram, half_turn(9), (12, 14), weights=weights, normalize=False).with_blocks(grid)
+    matrix = dense(scan) * (1 if weights is None else np.sqrt(weights).reshape(-1, 1))
+    exact = np.linalg.norm(matrix, 2) ** 2
+    # Power iteration stops at a change of 1e-3 and comes from below.
+    assert exact * 0.99 < scan.lipschitz <= exact * 1.0001
+    normalized = RadonCT(sinogram, half_turn(9), (12, 14), weights=weights).with_blocks(grid)
+    assert normalized.lipschitz == pytest.approx(1.0)
+    inside = np.arange(12 * 14).reshape(12, 14)
+    for index in range(len(scan.grid)):
+        block = np.linalg.norm(matrix[:, inside[scan.grid.window(index).slices].ravel()], 2) ** 2
+        assert block * 0.99 < scan.block_lipschitz(index) <= block * 1.0001
+        assert normalized.block_lipschitz(index) == pytest.approx(scan.block_lipschitz(index) / scan.lipschitz)
+        assert block < 0.9 * exact  # the whole constant would be a wrong answer here
+
+
+def test_weights_enter_the_gradient():
+    weights = np.random.default_rng(1).uniform(0, 2, (9, 21)).astype(np.float32)
+    scan = RadonCT(noise(9, 21), half_turn(9), (12, 14), weights=weights, normalize=False)
+    scan = scan.with_blocks(BlockGrid((12, 14), (6, 7)))
+    image = noise(12, 14)
+    expected = scan.adjoint(weights * (scan.forward(image) - scan.sinogram))
+    shares = shares_of(scan, image)
+    for index in range(len(scan.grid)):
+        window = scan.grid.window(index)
+        residual = scan.residual_block(index, shares, out=np.empty(scan.residual_shape(index, 9), np.float32))
+        gradient = scan.gradient_block(index, residual, out=np.empty(window.shape, np.float32))
+        assert relative(gradient, expected[window.slices]) < 1e-5
+        assert relative(gradient, scan.adjoint(scan.forward(image) - scan.sinogram)[window.slices]) > 1e-2
+
+
+@pytest.mark.parametrize("shift", [0.0, 2.0])
+@pytest.mark.parametrize(
+    ("spacing", "center", "angles"),
+    [
+        (1.0, None, half_turn(180)),
+        (0.5, 190.3, half_turn(180)),
+        (1.0, 80.0, np.sort(RANDOM.uniform(0, np.pi, 300))),
+        (1.0, 85.0, 2 * half_turn(240)),
+    ],
+)
+def test_fbp_returns_the_image_in_attenuation_a_pixel(spacing, center, angles, shift):
+    from scipy.ndimage import gaussian_filter
+
+    image = gaussian_filter(blobs(100, 100), 1.5)
+    detectors = int(170 / spacing)
+    sinogram = project(image, angles, detectors, spacing, center)
+    axis = (detectors - 1) / 2 if center is None else center
+    found = RadonCT(sinogram, angles, (100, 100), spacing, axis + shift).fbp()
+    assert (relative(found, image) < 0.08) == (shift == 0.0)
+
+
+def test_starts():
+    scan, image = small_scan()
+    assert relative(scan.start("fbp"), image) < relative(scan.start("adjoint"), image) < 1.0
+    assert np.array_equal(scan.start("auto"), scan.start("fbp"))
+    assert not scan.start("zeros").any()
+    with pytest.raises(ValueError, match="x0='best' isn't a start"):
+        scan.start("best")
+
+
+def test_a_copy_in_another_process_gives_the_same_numbers():
+    import pickle
+
+    scan, image = small_scan()
+    expected = scan.forward(image)  # makes ASTRA objects that can't travel
+    assert np.array_equal(pickle.loads(pickle.dumps(scan)).forward(image), expected)
+
+
+BAD = [
+    (dict(sinogram=np.zeros((3, 4, 5))), "sinogram has shape \\(3, 4, 5\\), it must have 2 dimensions"),
+    (dict(sinogram=np.full((10, 20), np.nan)), "sinogram holds 200 NaN or infinite values of 200"),
+    (dict(sinogram=np.empty((0, 20))), "it is empty"),
+    (dict(sinogram=np.full((10, 20), 1e300)), "which overflow float32"),
+    (dict(sinogram=np.zeros((10, 20), complex)), "must hold real numbers"),
+    (dict(sinogram=np.array([["a"] * 20] * 10)), "must hold real numbers"),
+    (dict(angles=half_turn(9)), "angles has 9 entries and the sinogram 10 rows"),
+    (dict(angles=np.arange(0, 180, 18)), "degrees\\? RadonCT takes radians"),
+    (dict(angles=np.full(10, np.inf)), "angles holds 10 NaN or infinite"),
+    (dict(angles=np.zeros((10, 1))), "angles has shape \\(10, 1\\)"),
+    (dict(image_shape=(16,)), "isn't \\(rows, cols\\)"),
+    (dict(image_shape=(16.5, 16)), "isn't \\(rows, cols\\)"),
+    (dict(image_shape=(0, 16)), "holds no pixel"),
+    (dict(image_shape=(2**40, 2**40)), "more than a 32-bit index can count"),
+    (dict(detector_spacing=0), "detector_spacing=0 isn't a distance"),
+    (dict(detector_spacing=float("nan")), "isn't a distance"),
+    (dict(center=25.0), "center=25.0 isn't on the detector"),
+    (dict(center=float("inf")), "isn't on the detector"),
+    (dict(weights=np.ones((10, 19))), "weights has shape \\(10, 19\\), the sinogram \\(10, 20\\)"),
+    (dict(weights=-np.ones((10, 20))), "weights holds 200 negative values"),
+    (dict(weights=np.zeros((10, 20))), "weights are all zero"),
+    (dict(projector="strip"), "projector='strip' isn't available"),
+]
+
+
+@pytest.mark.parametrize(("bad", "message"), BAD)
+def test_bad_input_is_refused(bad, message):
+    good = dict(sinogram=np.zeros((10, 20), np.float32), angles=half_turn(10), image_shape=(16, 16))
+    RadonCT(**good)
+    with pytest.raises((ValueError, TypeError), match=message):
+        RadonCT(**(good | bad))

@@ -1,0 +1,317 @@
+"""Training the denoiser: images, steps, checkpoints, and the script's answers to bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from asyncred_gpu.models import DnCNN, load_weights, training
+from asyncred_gpu.models.images import load_images, random_patches, rescaled
+from asyncred_gpu.models.lipschitz import lipschitz_bound
+from asyncred_gpu.models.training import Trainer, TrainingSettings, psnr_before_after
+
+from .helpers import blobs
+
+SETTINGS = TrainingSettings(
+    sigma=25, steps=30, patch=16, batch=4, learning_rate=2e-2, lipschitz=4.0, clip_every=5, precision="float32"
+)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """A small network and one thread: quick, and sums come in one order."""
+    monkeypatch.setattr(training, "DnCNN", lambda: DnCNN(3, 16))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def script(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "scripts"))
+    import train_denoiser
+
+    return train_denoiser
+
+
+@pytest.fixture
+def images():
+    return [torch.from_numpy(blobs(40, 36, seed)) for seed in range(3)]
+
+
+@pytest.fixture
+def folder(tmp_path, images):
+    path = tmp_path / "images"
+    path.mkdir()
+    for index, image in enumerate(images):
+        Image.fromarray((255 * image.numpy()).astype(np.uint8)).save(path / f"{index}.png")
+    return path
+
+
+# ---- images
+
+
+def test_images_are_read_in_the_order_of_their_names_and_in_zero_to_one(folder, images):
+    read = load_images(folder)
+    differences = [float((found - image).abs().max()) for found, image in zip(read, images, strict=True)]
+    assert max(differences) <= 1 / 255 < float((read[0] - images[1]).abs().max())
+
+
+def test_small_images_are_left_out_of_the_scales(images):
+    assert [tuple(image.shape) for image in rescaled(images[:1], (1.0, 0.5), 16)] == [(40, 36), (20, 18)]
+    assert [tuple(image.shape) for image in rescaled(images[:1], (1.0, 0.5), 19)] == [(40, 36)]
+
+
+def test_patches_are_flipped_and_turned_pieces_of_the_images():
+    image = torch.arange(20.0 * 20).reshape(20, 20)
+    patches = random_patches([image], 64, 8, torch.Generator().manual_seed(0))
+    assert patches.shape == (64, 1, 8, 8)
+    corners = patches[:, 0, :2, :2]
+    directions = torch.stack((corners[:, 0, 1] - corners[:, 0, 0], corners[:, 1, 0] - corners[:, 0, 0]), dim=1)
+    assert len(directions.unique(dim=0)) == 8
+    for patch in patches:
+        row, col = divmod(int(patch.min()), 20)
+        assert torch.equal(patch.flatten().sort()[0], image[row : row + 8, col : col + 8].flatten())
+
+
+# ---- steps and checkpoints
+
+
+@pytest.mark.parametrize("wrong", [False, True], ids=["as it is", "learning rate almost zero"])
+def test_a_few_steps_reduce_the_loss(images, wrong):
+    rate = 1e-9 if wrong else SETTINGS.learning_rate
+    losses: list[float] = []
+    trainer = Trainer(TrainingSettings(**{**vars(SETTINGS), "learning_rate": rate}), images)
+    trainer.run(lambda step, loss: losses.append(loss))
+    assert len(losses) == trainer.step == 30
+    assert (np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])) == (not wrong)
+
+
+def test_training_denoises_an_image_it_has_not_seen(images):
+    trainer = Trainer(TrainingSettings(**{**vars(SETTINGS), "steps": 120}), images)
+    unseen = torch.from_numpy(blobs(40, 40, seed=9))
+    before = psnr_before_after(trainer.network, unseen, SETTINGS.sigma, seed=0)
+    trainer.run()
+    after = psnr_before_after(trainer.network, unseen, SETTINGS.sigma, seed=0)
+    assert before[0] == after[0] == pytest.approx(20 * np.log10(255 / 25), abs=0.3)
+    assert before[1] < before[0] + 1 < after[1]
+
+
+def test_finish_makes_the_bound_hold(images):
+    trainer = Trainer(SETTINGS, images)
+    trainer.run()
+    with torch.no_grad():
+        trainer.network.layers[1].weight.mul_(10)
+    assert lipschitz_bound(trainer.network) > 4
+    assert trainer.finish() == lipschitz_bound(trainer.network) <= 4
+
+
+def trained_in_two_parts(images, path, change=lambda state: None):
+    first = Trainer(SETTINGS, images)
+    first.run(until=13)
+    first.save(path)
+    state = torch.load(path, weights_only=True)
+    change(state)
+    torch.save(state, path)
+    second = Trainer(SETTINGS, images)
+    second.resume(path)
+    second.run()
+    return second
+
+
+def other_noise(state):
+    state["random"] = torch.Generator().manual_seed(99).get_state()
+
+
+def no_moments(state):
+    state["optimizer"]["state"] = {}
+
+
+@pytest.mark.parametrize("wrong", [None, other_noise, no_moments])
+def test_a_resumed_run_gives_the_same_bits(images, tmp_path, wrong):
+    whole = Trainer(SETTINGS, images)
+    whole.run()
+    parts = trained_in_two_parts(images, tmp_path / "run.pt", wrong or (lambda state: None))
+    assert parts.step == whole.step == 30
+    same = all(map(torch.equal, whole.network.parameters(), parts.network.parameters()))
+    assert same == (wrong is None)
+
+
+def test_time_is_counted_over_all_parts_or_called_unknown(images, tmp_path):
+    path = tmp_path / "run.pt"
+    assert trained_in_two_parts(images, path, lambda state: state.update(seconds=1000.0)).seconds > 1000
+    assert trained_in_two_parts(images, path, lambda state: state.pop("seconds")).seconds is None
+
+
+def test_a_checkpoint_of_other_settings_is_refused(images, tmp_path):
+    Trainer(SETTINGS, images).save(tmp_path / "run.pt")
+    other = Trainer(TrainingSettings(**{**vars(SETTINGS), "steps": 31}), images)
+    with pytest.raises(ValueError, match=r"other settings \(then, now\): \{'steps': \(30, 31\)\}"):
+        other.resume(tmp_path / "run.pt")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "text"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:3000]), "is damaged, or no checkpoint"),
+        (lambda path: path.write_text("no checkpoint"), "is damaged, or no checkpoint"),
+        (lambda path: path.write_bytes(b""), "is damaged, or no checkpoint"),
+        (lambda path: torch.save({"step": 3, "settings": {}}, path), "has no network, optimizer, random, schedule"),
+        (lambda path: torch.save(torch.zeros(3), path), "isn't a checkpoint of a training run"),
+    ],
+    ids=["truncated", "text", "empty", "other dictionary", "tensor"],
+)
+def test_a_spoilt_checkpoint_is_refused(images, tmp_path, spoil, text):
+    path = tmp_path / "run.pt"
+    Trainer(SETTINGS, images).save(path)
+    spoil(path)
+    with pytest.raises(ValueError, match=text):
+        Trainer(SETTINGS, images).resume(path)
+
+
+def test_a_diverging_run_stops(images):
+    trainer = Trainer(SETTINGS, images)
+    with torch.no_grad():
+        trainer.network.layers[0].weight.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match="loss is nan at step 1: training diverged"):
+        trainer.run()
+
+
+# ---- the script
+
+
+def arguments(folder, tmp_path, **changes):
+    paths = {"images": folder, "validation": tmp_path / "validation", "output": tmp_path / "weights"}
+    paths["checkpoint"] = tmp_path / "runs" / "run.pt"
+    options = paths | {"steps": 6, "patch": 16, "batch": 2, "precision": "float32", "threads": 1} | changes
+    return [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+
+
+@pytest.fixture
+def validation(tmp_path):
+    path = tmp_path / "validation"
+    path.mkdir()
+    Image.fromarray((255 * blobs(32, 32, seed=8)).astype(np.uint8)).save(path / "a.png")
+    return path
+
+
+def test_the_script_writes_weights_facts_and_card_and_never_overwrites_unasked(
+    script, folder, tmp_path, validation, capsys
+):
+    assert script.main(arguments(folder, tmp_path, validate_every=2, save_every=4)) == 0
+    path = tmp_path / "weights" / "dncnn_sigma5.safetensors"
+    network, facts = load_weights(path)
+    assert facts["lipschitz"]["product"] == lipschitz_bound(network) <= 2
+    assert facts["images"] == {"folder": "images", "count": 3}
+    assert facts["validation"]["count"] == 1
+    after = psnr_before_after(network, load_images(validation)[0], 5.0, seed=0)[1]
+    assert facts["validation"]["psnr_output"] == pytest.approx(after, abs=1e-3)
+    assert "Mean PSNR on 1 images (validation)" in path.with_suffix(".md").read_text()
+
+    written = path.stat().st_mtime_ns
+    assert script.main(arguments(folder, tmp_path)) == 2
+    assert "dncnn_sigma5.safetensors exists and isn't overwritten" in capsys.readouterr().err
+    assert path.stat().st_mtime_ns == written
+
+
+def test_a_checkpoint_from_elsewhere_at_its_last_step_goes_straight_to_the_weights(script, folder, tmp_path, capsys):
+    settings = TrainingSettings(steps=6, patch=16, batch=2, precision="float32")
+    trainer = Trainer(settings, load_images(folder))
+    trainer.run()
+    checkpoint = tmp_path / "elsewhere.pt"
+    trainer.save(checkpoint)
+    trainer.finish()
+
+    options = arguments(folder, tmp_path, checkpoint=checkpoint)
+    del options[2:4]  # no validation
+    assert script.main(options) == 0
+    network, facts = load_weights(tmp_path / "weights" / "dncnn_sigma5.safetensors")
+    assert all(map(torch.equal, network.parameters(), trainer.network.parameters()))
+    assert facts["seconds"] == trainer.seconds
+    assert facts["validation"] is None
+    assert "step " not in capsys.readouterr().out
+
+
+def test_a_stopped_run_goes_on_to_the_same_weights(script, folder, tmp_path, validation, monkeypatch, capsys):
+    assert script.main(arguments(folder, tmp_path, output=tmp_path / "whole", checkpoint=tmp_path / "whole.pt")) == 0
+
+    def interrupt_at_step_3(trainer, *, advance=Trainer._advance):
+        if trainer.step == 2:
+            script.signal.raise_signal(script.signal.SIGINT)
+        return advance(trainer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_advance", interrupt_at_step_3)
+        assert script.main(arguments(folder, tmp_path)) == 130
+    assert "Stopped after step 3" in capsys.readouterr().out
+    assert not list((tmp_path / "weights").iterdir())
+    assert script.main(arguments(folder, tmp_path)) == 0
+    whole, parts = (
+        json.loads((tmp_path / name / "dncnn_sigma5.json").read_text())["sha256"] for name in ("whole", "weights")
+    )
+    assert whole == parts
+
+
+def write_text_as_image(folder):
+    (folder / "b.png").write_text("no image")
+
+
+def write_deep_image(folder):
+    Image.fromarray(np.zeros((40, 40), np.uint16)).save(folder / "b.png")
+
+
+def empty(folder):
+    for path in folder.iterdir():
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "text"),
+    [
+        (None, {"images": "nowhere"}, "nowhere doesn't exist, it must be a folder"),
+        (None, {"images": __file__}, "is a file, it must be a folder"),
+        (empty, {}, "holds no image"),
+        (write_text_as_image, {}, "b.png can't be read as an image"),
+        (write_deep_image, {}, "b.png has pixels of mode I;16, training images must have 8 bits"),
+        (None, {"validation": "nowhere"}, "nowhere doesn't exist, it must be a folder"),
+        (None, {"patch": 41}, "No training image holds a patch of 41×41 pixels"),
+        (None, {"sigma": 0}, "sigma=0.0 must be a number above 0"),
+        (None, {"sigma": "nan"}, "sigma=nan must be a number above 0"),
+        (None, {"steps": 0}, "steps=0 must be a number above 0"),
+        (None, {"batch": -1}, "batch=-1 must be a number above 0"),
+        (None, {"learning_rate": "inf"}, "learning_rate=inf must be a number above 0"),
+        (None, {"lipschitz": 0}, "lipschitz=0.0 must be a number above 0"),
+        (None, {"clip_every": 0}, "clip_every=0 must be a number above 0"),
+        (None, {"precision": "float16"}, "precision='float16' is unknown"),
+        (None, {"threads": 0}, "--threads 0 must be at least 1"),
+        (None, {"save_every": 0}, "--save-every 0 must be at least 1"),
+        (None, {"output": __file__}, "can't be written to (File exists)"),
+        (None, {"checkpoint": f"{__file__}/run.pt"}, "can't be written to"),
+        (None, {"checkpoint": __file__}, "is damaged, or no checkpoint"),
+    ],
+)
+def test_the_script_refuses_before_any_work(
+    script, folder, tmp_path, validation, monkeypatch, capsys, change, options, text
+):
+    if change is not None:
+        change(folder)
+    monkeypatch.setattr(Trainer, "run", lambda *_: pytest.fail("training began"))
+    assert script.main(arguments(folder, tmp_path, **options)) == 2
+    assert text in capsys.readouterr().err
+
+
+def test_the_script_refuses_to_validate_on_training_images(script, folder, tmp_path, capsys):
+    assert script.main(arguments(folder, tmp_path, validation=folder)) == 2
+    assert "PSNR on images trained on says nothing" in capsys.readouterr().err
+
+
+def test_the_script_names_what_argparse_misses(script, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        script.main([])
+    assert "--images" in capsys.readouterr().err
