@@ -22,7 +22,7 @@ Image = NDArray[np.float32]
 Angles = NDArray[np.float64]
 
 CROP = 800
-SMALLEST_SIZE = 32
+SMALLEST_SIZE, LARGEST_SIZE = 32, 16384
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,9 @@ def retina_problem(
         every: keep every n-th projection.
         seed: of the noise.
     """
-    if size < SMALLEST_SIZE:
-        raise ValueError(f"size={size} leaves nothing of the retina to see. Pass {SMALLEST_SIZE} or more.")
+    if not SMALLEST_SIZE <= size <= LARGEST_SIZE:
+        found = "leaves nothing of the retina to see" if size < SMALLEST_SIZE else "is far beyond what the retina shows"
+        raise ValueError(f"size={size} {found}. Pass {SMALLEST_SIZE} to {LARGEST_SIZE} pixels a side.")
     image = retina_image(size)
     count = round(math.sqrt(2) * size) if detectors is None else detectors
     middle = (count - 1) / 2 if center is None else center

@@ -9,11 +9,7 @@ import argparse
 import io
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from .denoiser import load_denoiser
 from .display import RunDisplay
@@ -21,13 +17,11 @@ from .experiments import Problem, retina_problem, scan_problem
 from .io import OutputFolder
 from .operators.radon import RadonCT
 from .options import parse
-from .report import write_report
+from .report import Setup, write_report
 from .result import Result, Status
 from .runtime.base import WorkerError
 from .settings import DeviceError
 from .solver import GpuAsyncRED
-
-Image = NDArray[np.float32]
 
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 # The reconstruction, FBP and the reference.
@@ -36,16 +30,6 @@ IMAGES_WRITTEN = 3
 MOMENTUM = 0.8
 # Of a measured scan the noise is unknown: of 0.02, 0.1, 0.4 and 1 this predicted a tooth's left-out views best.
 TAU_OF_A_SCAN = 0.1
-
-
-@dataclass(frozen=True)
-class Setup:
-    """All that is checked and built before the run; FBP is cut to the field of view."""
-
-    problem: Problem
-    solver: GpuAsyncRED
-    fbp: Image
-    words: tuple[str, ...]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(options, words)
     except KeyboardInterrupt:
-        return _say("interrupted: the workers have ended, and no results were written.", INTERRUPTED)
+        return _say("interrupted: the workers have ended.", INTERRUPTED)
 
 
 def _run(options: argparse.Namespace, words: tuple[str, ...]) -> int:
@@ -70,14 +54,17 @@ def _run(options: argparse.Namespace, words: tuple[str, ...]) -> int:
     with folder:
         try:
             setup = prepare(options, words)
-        except (OSError, ValueError, TypeError, DeviceError) as error:
+        except (OSError, ValueError, TypeError, MemoryError, DeviceError) as error:
             return _say(f"error: {error}", REFUSED)
         _tell(options, setup)
         try:
             result = solve(options, setup)
-            summary = write_report(folder, setup, result)
         except (WorkerError, MemoryError, OSError) as error:
             return _say(f"error: {error}", FAILED)
+        try:
+            summary = write_report(folder, setup, result)
+        except OSError as error:
+            return _say(f"error: not all results could be written to {folder.path} ({error}). Free some space.", FAILED)
     if not options.quiet:
         print(summary)
     return FAILED if result.status is Status.DIVERGED else 0

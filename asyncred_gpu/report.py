@@ -6,28 +6,37 @@ import platform
 import shlex
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .convergence import convergence_figure
-from .experiments import prediction_error
+from .experiments import Problem, prediction_error
 from .figures import comparison_figure
 from .io import OutputFolder
 from .metrics import psnr, snr, ssim
 from .result import Result
-
-if TYPE_CHECKING:
-    from .reconstruct import Setup
+from .solver import GpuAsyncRED
 
 Image = NDArray[np.float32]
 Scores = Mapping[str, Mapping[str, float]]
 
 FBP, RED = "FBP", "Async-RED"
 PACKAGES = ("asyncred-gpu", "numpy", "scipy", "torch", "astra-toolbox", "scikit-image", "h5py", "tifffile")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """All that is checked and built before a run; FBP is cut to the field of view, `words` are the command's."""
+
+    problem: Problem
+    solver: GpuAsyncRED
+    fbp: Image
+    words: tuple[str, ...]
 
 
 def write_report(folder: OutputFolder, setup: Setup, result: Result) -> str:
@@ -123,6 +132,8 @@ def _summary(result: Result, scores: Scores) -> list[str]:
     ran = f"{_last(result, 'sweep'):.4g} sweeps in {result.timings['run']:.1f} s"
     lines = [f"{result.status.explanation} {ran}, ‖G‖²/‖G₀‖² {_last(result, 'residual'):.1e}.", *result.notes]
     for name, values in scores.items():
+        if not values:
+            continue
         parts = [
             f"{key.removesuffix('_db')} {value:.4g}{' dB' if key.endswith('_db') else ''}"
             for key, value in values.items()

@@ -43,6 +43,12 @@ def test_every_second_view_is_left_out_and_none_twice() -> None:
     assert split_views(views, 1)[1] is None
 
 
+@pytest.mark.parametrize("size", [31, 16385, 2**31])
+def test_sizes_that_show_nothing_are_refused(size: int) -> None:
+    with pytest.raises(ValueError, match=rf"size={size} .* Pass 32 to 16384 pixels a side"):
+        retina_problem(size)
+
+
 @pytest.mark.parametrize("every", [0, 4])
 def test_too_few_views_left_are_refused(every: int) -> None:
     views = Views(np.zeros((7, 2), np.float32), np.arange(7.0))

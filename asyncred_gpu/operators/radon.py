@@ -232,6 +232,13 @@ class RadonCT:
             image[self.grid.window(index).slices] = pixels
         return image
 
+    def gradient(self, image: FloatArray) -> FloatArray:
+        """∇g(x) = scale · Aᵀ W (A x − y) of the whole image."""
+        residual = self.forward(image) - self.sinogram
+        if self.weights is not None:
+            residual *= self.weights
+        return self.adjoint(residual) * np.float32(self.scale)
+
     def _rays(self, footprint: Footprint) -> tuple[IndexArray, IndexArray]:
         return np.arange(self.measurements)[:, None], footprint.start[:, None] + np.arange(footprint.width)
 

@@ -1,0 +1,96 @@
+"""The time of a sweep over its floor: the denoiser's operations at the best rate of a matrix product here.
+
+floor = b · (rows + 2·halo)(cols + 2·halo) · operations a pixel / rate; rate: 4096² product, best of 5, all cores, the
+faster of float32 and bfloat16. Then the time of each stage of an update, alone on one core.
+
+    python scripts/bench_sweep.py [--size 800] [--angles 180] [--workers 2] [--sweeps 12]
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from asyncred_gpu import GpuAsyncRED, RadonCT, load_denoiser
+from asyncred_gpu.denoiser import BlockDenoiser, DenoiserSettings
+from asyncred_gpu.experiments import retina_problem
+from asyncred_gpu.models import DnCNN
+
+
+def best_of(count: int, work: Callable[[], object]) -> float:
+    """Seconds of the fastest of `count` calls."""
+    seconds = []
+    for _ in range(count):
+        begun = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - begun)
+    return min(seconds)
+
+
+def product_rate(dtype: torch.dtype, threads: int, size: int = 4096) -> float:
+    """Operations a second of a size×size matrix product, best of 5."""
+    torch.set_num_threads(threads)
+    left, right = (torch.randn(size, size).to(dtype) for _ in range(2))
+    return 2 * size**3 / best_of(5, lambda: left @ right)
+
+
+def stages(solver: GpuAsyncRED) -> dict[str, float]:
+    """Milliseconds of an update's stages for one inner block, one thread, best of 10."""
+    torch.set_num_threads(1)
+    operator, index = solver.operator, min(5, len(solver.operator.grid) - 1)
+    window = operator.grid.window(index)
+    denoiser = BlockDenoiser(solver.network, DenoiserSettings(solver.halo, solver.precision, 1.0))
+    pixels, out = np.random.rand(*window.shape).astype(np.float32), np.empty(window.shape, np.float32)
+    crop = np.random.rand(*(side + 2 * solver.halo for side in window.shape)).astype(np.float32)
+    shares = [np.random.rand(*operator.share_shape(j)).astype(np.float32) for j in range(len(operator.grid))]
+    residual = np.empty(operator.residual_shape(index, operator.measurements), np.float32)
+    work: dict[str, Callable[[], object]] = {
+        "gather": lambda: operator.residual_block(index, shares, out=residual),
+        "back projection": lambda: operator.gradient_block(index, residual, out=out),
+        "denoiser": lambda: denoiser.residual(crop, out),
+        "projection": lambda: operator.forward_block(index, pixels, out=shares[index]),
+    }
+    return {name: 1e3 * best_of(10, call) for name, call in work.items()}
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--size", type=int, default=800)
+    options.add_argument("--angles", type=int, default=180)
+    options.add_argument("--workers", type=int, default=2)
+    options.add_argument("--sweeps", type=int, default=12)
+    chosen = options.parse_args()
+
+    rates = {dtype: product_rate(dtype, chosen.workers) for dtype in (torch.float32, torch.bfloat16)}
+    for dtype, rate in rates.items():
+        print(f"matrix product, {dtype}, {chosen.workers} threads: {rate / 1e9:.0f} GFLOP/s")
+    problem = retina_problem(size=chosen.size, angles=chosen.angles)
+    operator = RadonCT(problem.measured.sinogram, problem.measured.angles, problem.image_shape, center=problem.center)
+    network = load_denoiser("dncnn", sigma=5)
+    assert isinstance(network, DnCNN)
+    solver = GpuAsyncRED(operator, network, num_workers=chosen.workers, momentum=0.8)
+    grid, halo = solver.operator.grid, solver.halo
+    pixels = sum(
+        (grid.window(i).shape[0] + 2 * halo) * (grid.window(i).shape[1] + 2 * halo) for i in range(len(grid))
+    )
+    floor = pixels * network.operations_per_pixel() / max(rates.values())
+
+    result = solver.run(max_sweeps=chosen.sweeps, tol=None)
+    ends = result.history["seconds"][len(grid) - 1 :: len(grid)]
+    sweep = float(np.median(np.diff(ends)))
+    for name, milliseconds in stages(solver).items():
+        print(f"{name}: {milliseconds:.1f} ms a block alone on one core")
+    again = max(product_rate(torch.bfloat16, chosen.workers), product_rate(torch.float32, chosen.workers))
+    print(f"best matrix product after the run: {again / 1e9:.0f} GFLOP/s")
+    print(
+        f"{len(grid)} blocks of {grid.block_shape}, {chosen.workers} workers, {solver.precision}: sweep {sweep:.3f} s "
+        f"(median of {len(ends) - 1}), floor {floor:.3f} s, ratio {sweep / floor:.2f}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+"""scripts/reconstruct_ct.py from end to end on small problems, and every input it refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import tifffile
+
+from asyncred_gpu.experiments import retina_image
+from asyncred_gpu.metrics import snr
+from asyncred_gpu.models import save_weights
+from asyncred_gpu.operators.radon import project
+from asyncred_gpu.reconstruct import main
+
+from .helpers import SHARED, needs, small_network
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "reconstruct_ct.py"
+WRITTEN = {
+    "comparison.png",
+    "convergence.png",
+    "fbp.tif",
+    "history.csv",
+    "reconstruction.tif",
+    "reference.tif",
+    "schedule.npz",
+    "settings.json",
+}
+SMALL = ("--size", "64", "--angles", "48", "--sweeps", "3", "--workers", "1")
+
+
+@pytest.fixture
+def denoiser(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Options for a network that is quick."""
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    save_weights(small_network(), path, {})
+    return "--denoiser", str(path)
+
+
+def started(arguments: Sequence[str], folder: Path, **options: Any) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    command = [sys.executable, str(SCRIPT), *arguments]
+    return subprocess.Popen(command, cwd=folder, stdout=pipe, stderr=pipe, text=True, **options)
+
+
+def ran(arguments: Sequence[str], folder: Path) -> tuple[int, str, str]:
+    process = started(arguments, folder)
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+def write_scan(path: Path, center: float) -> Path:
+    """A made-up measurement: 64 views of a disc of retina by 96 detectors, 1000 counts in the beam."""
+    image = retina_image(64) * (np.hypot(*(np.mgrid[:64, :64] - 31.5)) < 30) * 0.05
+    angles = np.arange(64) * np.pi / 64
+    line_integrals = project(image, angles, 96, center=center)
+    noise = 3 * np.random.default_rng(0).standard_normal(line_integrals.shape)
+    with h5py.File(path, "x") as file:
+        file["exchange/data"] = (1000 * np.exp(-line_integrals) + 100 + noise)[:, None]
+        file["exchange/data_white"] = np.full((2, 1, 96), 1100.0)
+        file["exchange/data_dark"] = np.full((2, 1, 96), 100.0)
+        file["exchange/theta"] = np.rad2deg(angles)
+    return path
+
+
+def test_a_simulated_scan_from_end_to_end(tmp_path: Path, denoiser: tuple[str, str]) -> None:
+    status, out, err = ran([*SMALL, *denoiser, "--order", "ordered"], tmp_path)
+    assert (status, err) == (0, "")
+    (folder,) = (tmp_path / "outputs").iterdir()
+    assert {path.name for path in folder.iterdir()} == WRITTEN
+    assert f"results in {folder.relative_to(tmp_path)}" in out
+    image, fbp, reference = (tifffile.imread(folder / f"{name}.tif") for name in ("reconstruction", "fbp", "reference"))
+    np.testing.assert_array_equal(reference, retina_image(64))
+    scores = json.loads((folder / "settings.json").read_text())["result"]["scores"]
+    assert scores["Async-RED"]["snr_db"] == pytest.approx(snr(image, reference), abs=1e-6)
+    assert scores["FBP"]["snr_db"] == pytest.approx(snr(fbp, reference), abs=1e-6)
+    assert scores["Async-RED"]["snr_db"] > scores["FBP"]["snr_db"] + 0.2
+    history = list(csv.DictReader((folder / "history.csv").open()))
+    assert float(history[-1]["sweep"]) == 3
+    assert float(history[-1]["snr"]) == pytest.approx(snr(image, reference), abs=1e-3)
+
+
+def test_a_measured_scan_from_end_to_end(tmp_path: Path, denoiser: tuple[str, str]) -> None:
+    scan = write_scan(tmp_path / "scan.h5", center=51.5)
+    options = ["--input", str(scan), "--every", "2", "--size", "64", "--sweeps", "6", "--workers", "1", *denoiser]
+    options += ["--tau", "0.001"]  # the network is no denoiser
+    assert main([*options, "--output", str(tmp_path / "run"), "--quiet"]) == 0
+    assert {path.name for path in (tmp_path / "run").iterdir()} == WRITTEN - {"reference.tif"}
+    settings = json.loads((tmp_path / "run" / "settings.json").read_text())
+    assert abs(settings["problem"]["center"] - 51.5) <= 0.5 < 51.5 - 95 / 2
+    assert len(settings["problem"]["sha256_of_slice"]) == 64
+    scores = settings["result"]["scores"]
+    assert scores["Async-RED"]["prediction_error"] < scores["FBP"]["prediction_error"]
+    outside = np.hypot(*(np.mgrid[:64, :64] - 31.5)) > 32
+    assert not tifffile.imread(tmp_path / "run" / "reconstruction.tif")[outside].any()
+
+
+@needs("tooth.h5")
+def test_the_real_scan_predicts_what_was_left_out_better_than_fbp(tmp_path: Path) -> None:
+    options = ["--input", str(SHARED / "tooth.h5"), "--every", "2", "--sweeps", "8", "--quiet"]
+    assert main([*options, "--output", str(tmp_path / "run")]) == 0
+    settings = json.loads((tmp_path / "run" / "settings.json").read_text())
+    assert abs(settings["problem"]["center"] - 296) <= 2
+    scores = settings["result"]["scores"]
+    assert scores["Async-RED"]["prediction_error"] < 0.9 * scores["FBP"]["prediction_error"]
+
+
+def test_nothing_is_overwritten(tmp_path: Path, denoiser: tuple[str, str]) -> None:
+    arguments = [*SMALL, *denoiser, "--output", "run"]
+    assert ran(arguments, tmp_path)[0] == 0
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in (tmp_path / "run").iterdir()}
+    status, _, err = ran(arguments, tmp_path)
+    assert status == 2
+    assert "run holds 8 files already" in err and "nothing is overwritten" in err
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in (tmp_path / "run").iterdir()} == before
+
+
+def test_interrupted_it_leaves_nothing_behind(tmp_path: Path, denoiser: tuple[str, str]) -> None:
+    process = started(
+        [*SMALL[:-4], "--sweeps", "100000", "--workers", "2", *denoiser], tmp_path, start_new_session=True
+    )
+    assert process.stdout is not None
+    while "updates/s" not in process.stdout.readline():
+        assert process.poll() is None
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does it: the workers get it too
+    begun = time.monotonic()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == "interrupted: the workers have ended.\n"
+    assert time.monotonic() - begun < 20
+    assert list(tmp_path.iterdir()) == []
+
+
+REFUSED: dict[str, tuple[list[str], str]] = {
+    "no sweeps": (["--sweeps", "0"], "--sweeps: 0 is out of range, it takes more than 0"),
+    "no pixels": (["--size", "0"], "--size: 0 is too small, it takes 1 or more"),
+    "few pixels": (["--size", "9"], "size=9 leaves nothing of the retina to see. Pass 32 to 16384"),
+    "overflow": (["--size", "99999999999"], "--size: 99999999999 is too large, it takes less than 2^31"),
+    "words for a number": (["--angles", "many"], "--angles: 'many' isn't a whole number, 1 or more"),
+    "negative weight": (["--tau", "-1"], "--tau: -1 is out of range, it takes more than 0"),
+    "NaN": (["--noise-db", "nan"], "--noise-db: nan isn't finite"),
+    "no block": (["--block", "3x"], "--block: '3x' isn't a block, such as 200x200 or 200"),
+    "large block": (["--block", "65x10"], "block_shape=(65, 10)"),
+    "no device": (["--device", "cuda:7"], "device='cuda:7' can't be used"),
+    "unknown device": (["--device", "abacus"], "device='abacus' isn't known"),
+    "many workers": (["--workers", "70", "--block", "8"], "70 workers × 1 blocks a launch are 70 updates in flight"),
+    "stale": (["--workers", "3", "--max-staleness", "1"], "max_staleness=1 cannot hold for 3 workers"),
+    "large minibatch": (["--minibatch", "49"], "minibatch=49 is more than the 48 measurements"),
+    "momentum": (["--momentum", "1"], "momentum=1.0 can't be. Pass a number >= 0 and < 1"),
+    "every": (["--every", "40"], "every=40 keeps too little of 48 projections"),
+    "centre": (["--center", "1000"], "center=1000.0 isn't on the detector"),
+    "centre of a simulation": (["--center", "auto"], "--slice and --center auto are for a measured scan"),
+    "slice of a simulation": (["--slice", "1"], "--slice and --center auto are for a measured scan"),
+    "step": (["--step", "fast"], "--step: 'fast' isn't a number, nor block or global or theory"),
+    "scale": (["--intensity-scale", "0"], "--intensity-scale: 0 is out of range, it takes more than 0"),
+    "order": (["--order", "sideways"], "--order: invalid choice: 'sideways'"),
+    "unknown option": (["--colour"], "unrecognized arguments: --colour"),
+    "no denoiser": (["--denoiser", "absent.npz"], "denoiser='absent.npz' is neither a shipped denoiser"),
+    "sigma": (["--denoiser", "dncnn", "--sigma", "77"], "dncnn_sigma77"),
+    "no input": (["--input", "absent.h5"], "absent.h5 doesn't exist"),
+    "noise on a measurement": (["--input", "absent.h5", "--noise-db", "3"], "--noise-db shape the simulated scan"),
+    "no such place": (["--output", "/proc/asyncred/run"], "can't be made"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_cannot_be_is_refused_before_work_starts(
+    kind: str,
+    tmp_path: Path,
+    denoiser: tuple[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments, message = REFUSED[kind]
+    monkeypatch.chdir(tmp_path)
+    base = [] if "--input" in arguments else SMALL
+    try:
+        status = main([*base, *denoiser, *arguments])
+    except SystemExit as leave:  # argparse ends that way
+        status = int(leave.code or 0)
+    out, err = capsys.readouterr()
+    assert (status, out) == (2, "")
+    assert message in err
+    assert err.startswith("error: ") and err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_refusal_has_no_traceback(tmp_path: Path, denoiser: tuple[str, str]) -> None:
+    (tmp_path / "scan.h5").write_bytes(b"no scan" * 100)
+    status, out, err = ran(["--input", "scan.h5", *denoiser], tmp_path)
+    assert (status, out) == (2, "")
+    assert err.startswith("error: scan.h5 isn't an HDF5 file") and "Traceback" not in err
+    assert [path.name for path in tmp_path.iterdir()] == ["scan.h5"]
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="needs the real scan in ../shared/data")
+def test_a_truncated_scan_is_refused(tmp_path: Path, denoiser: tuple[str, str], capsys: Any) -> None:
+    (tmp_path / "cut.h5").write_bytes((SHARED / "tooth.h5").read_bytes()[:100_000])
+    assert main(["--input", str(tmp_path / "cut.h5"), "--output", str(tmp_path / "run"), *denoiser]) == 2
+    assert "cut.h5 is truncated" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
