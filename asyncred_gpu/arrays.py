@@ -29,7 +29,9 @@ def as_numpy(array: Any, name: str, ndim: int) -> FloatArray:
     if found.dtype.kind not in "fiu":
         raise TypeError(f"{name} has dtype {found.dtype}, it must hold real numbers. Pass a float32 array.")
     if found.ndim != ndim:
-        raise ValueError(f"{name} has shape {found.shape}, it must have {ndim} dimensions. Pass one slice of your data.")
+        raise ValueError(
+            f"{name} has shape {found.shape}, it must have {ndim} dimensions. Pass one slice of your data."
+        )
     if found.size == 0:
         raise ValueError(f"{name} has shape {found.shape}: it is empty. Pass an array with data in it.")
     bad = int(found.size - np.count_nonzero(np.isfinite(found)))

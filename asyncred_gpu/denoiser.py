@@ -6,7 +6,6 @@ Denoisers are not scale-equivariant: c brings the image to the intensities the n
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -143,10 +142,11 @@ class BlockDenoiser:
 def _prepared(network: DnCNN, reduced: bool) -> list[tuple[Tensor, Tensor]]:
     """The layers' weights and biases in channels_last, all but the first in bfloat16 if `reduced`."""
     prepared = []
-    for index, layer in enumerate(copy.deepcopy(network).float().layers):
+    state = network.state_dict()
+    for index in range(network.receptive_radius):
         dtype = torch.bfloat16 if reduced and index > 0 else torch.float32
-        weight = layer.weight.detach().to(dtype).contiguous(memory_format=torch.channels_last)
-        prepared.append((weight, layer.bias.detach().to(dtype)))
+        weight = state[f"layers.{index}.weight"].to(dtype).contiguous(memory_format=torch.channels_last)
+        prepared.append((weight, state[f"layers.{index}.bias"].to(dtype)))
     return prepared
 
 

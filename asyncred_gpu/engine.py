@@ -152,9 +152,7 @@ class Engine:
     def _task(self, number: int) -> Task:
         update = self._updates[number]
         block = update.ticket.block
-        return Task(
-            number, block, update.slots, update.step, self._subset(update.draw), self._buffer.writable(block)
-        )
+        return Task(number, block, update.slots, update.step, self._subset(update.draw), self._buffer.writable(block))
 
     # --- events ----------------------------------------------------------------------------------------------------
 
@@ -244,9 +242,7 @@ class Engine:
         self._grant_waiting()
         self.commits.append(Commit(ticket.block, ticket.read_version, update.step, update.draw))
         pixels = self._runtime.slots[ticket.block][1 - int(update.slots[ticket.block])].pixels
-        progress = self._monitor.record(
-            number, ticket.block, number - ticket.read_version, moved, pixels, self.seconds
-        )
+        progress = self._monitor.record(number, ticket.block, number - ticket.read_version, moved, pixels, self.seconds)
         self._judge(progress)
         for callback in self._callbacks:
             callback(progress)

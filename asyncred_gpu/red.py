@@ -65,7 +65,7 @@ def check_step(policy: Any) -> str | float:
     """A step policy's name, or a positive number."""
     if policy in STEP_POLICIES:
         return str(policy)
-    if isinstance(policy, str) or isinstance(policy, bool) or not isinstance(policy, int | float):
+    if isinstance(policy, str | bool) or not isinstance(policy, int | float):
         raise ValueError(f"step={policy!r} isn't a step. Pass one of {', '.join(STEP_POLICIES)}, or a positive number.")
     if not math.isfinite(policy) or policy <= 0:
         raise ValueError(f"step={policy} isn't a length. Pass a positive number, or one of {', '.join(STEP_POLICIES)}.")

@@ -169,7 +169,9 @@ def check_solver_choices(step: Any, momentum: Any, sampling: Any, order: Any) ->
 def check_replay(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> None:
     """A schedule fits only the settings it was recorded with."""
     changed = [
-        f"{name} was {recorded.get(name)!r}, is {value!r}" for name, value in present.items() if recorded.get(name) != value
+        f"{name} was {recorded.get(name)!r}, is {value!r}"
+        for name, value in present.items()
+        if recorded.get(name) != value
     ]
     if changed:
         raise ValueError(

@@ -55,8 +55,7 @@ class SlotLayout:
             return Slot(take(pixels), take(pixels), take(share))
 
         return [
-            (slot(pixels, share), slot(pixels, share))
-            for pixels, share in zip(self.pixels, self.shares, strict=True)
+            (slot(pixels, share), slot(pixels, share)) for pixels, share in zip(self.pixels, self.shares, strict=True)
         ]
 
 

@@ -226,10 +226,7 @@ class GpuAsyncRED:
         return checked
 
     def _prepare(self, x0: Any, schedule: Schedule | None) -> _Prepared:
-        if isinstance(x0, str):
-            image = self.operator.start(x0)
-        else:
-            image = self._image("x0", x0)
+        image = self.operator.start(x0) if isinstance(x0, str) else self._image("x0", x0)
         scale = self.intensity_scale
         if schedule is not None:
             scale = float(schedule.settings["intensity_scale"])
@@ -287,9 +284,7 @@ class GpuAsyncRED:
             return draw_minibatch(seed, draw, self.operator.measurements, self.minibatch)
 
         per_launch = self.parallelism.per_launch
-        engine = Engine(
-            scheduler, buffer, runtime, monitor, guard, plan, subset, limits, per_launch, tuple(callbacks)
-        )
+        engine = Engine(scheduler, buffer, runtime, monitor, guard, plan, subset, limits, per_launch, tuple(callbacks))
         return engine, buffer
 
     def _scheduler(self, updates: int) -> Scheduler:

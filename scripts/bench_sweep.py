@@ -74,9 +74,7 @@ def main() -> None:
     assert isinstance(network, DnCNN)
     solver = GpuAsyncRED(operator, network, num_workers=chosen.workers, momentum=0.8)
     grid, halo = solver.operator.grid, solver.halo
-    pixels = sum(
-        (grid.window(i).shape[0] + 2 * halo) * (grid.window(i).shape[1] + 2 * halo) for i in range(len(grid))
-    )
+    pixels = sum((grid.window(i).shape[0] + 2 * halo) * (grid.window(i).shape[1] + 2 * halo) for i in range(len(grid)))
     floor = pixels * network.operations_per_pixel() / max(rates.values())
 
     result = solver.run(max_sweeps=chosen.sweeps, tol=None)

@@ -1,6 +1,6 @@
 """Does the asynchronous run end where a serial full-gradient run ends? Prints the differences, in dB and relative.
 
-    python scripts/check_fixed_point.py [--size 256] [--angles 60] [--workers 2]
+python scripts/check_fixed_point.py [--size 256] [--angles 60] [--workers 2]
 """
 
 from __future__ import annotations

@@ -93,7 +93,9 @@ def joseph(image: np.ndarray, angles: np.ndarray, detectors: int, spacing: float
         inside = (below >= -1) & (below < lines.shape[1])
         below = np.where(inside, below, -1)
         line = np.arange(len(lines))
-        values = (1 - weight) * padded[line, below + 1] + weight * padded[line, np.minimum(below + 2, lines.shape[1] + 1)]
+        values = (1 - weight) * padded[line, below + 1] + weight * padded[
+            line, np.minimum(below + 2, lines.shape[1] + 1)
+        ]
         sinogram[k] = np.sum(np.where(inside, values, 0), axis=1) / max(abs(cos), abs(sin))
     return sinogram
 

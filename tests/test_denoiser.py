@@ -95,7 +95,7 @@ def test_loading(tmp_path):
     assert load_denoiser(module) is module
     with pytest.raises(FileNotFoundError, match="neither a shipped denoiser"):
         load_denoiser("bm3d")
-    with pytest.raises(ValueError, match="No weights are named 'dncnn_sigma7'. The package has: dncnn_sigma5"):
+    with pytest.raises(ValueError, match=r"No weights are named 'dncnn_sigma7'\. The package has: dncnn_sigma5"):
         load_denoiser("dncnn", sigma=7)
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
     with pytest.raises(ValueError, match=r"No array is named '….kernel'"):

@@ -1,4 +1,4 @@
-"""Consistency under adversarial orders: every read is a past state, bit for bit; staleness is bounded; nothing hangs."""
+"""Consistency under adversarial orders: every read is a past state, bit for bit; staleness is bounded."""
 
 import numpy as np
 import pytest

@@ -37,7 +37,9 @@ def serial_loop(scan, network, tau, steps, blocks, c, x):
 @pytest.mark.parametrize("order", ["epoch", "reversed"])
 def test_one_worker_equals_a_plain_serial_loop(scan, network, order):
     operator, _ = scan
-    solver = GpuAsyncRED(operator, network, 0.1, block_shape=(20, 16), num_workers=1, max_staleness=0, precision="float32")
+    solver = GpuAsyncRED(
+        operator, network, 0.1, block_shape=(20, 16), num_workers=1, max_staleness=0, precision="float32"
+    )
     result = solver.run(max_sweeps=4)
     schedule, operator = result.schedule, solver.operator
     blocks = schedule.block if order == "epoch" else schedule.block[::-1]
@@ -65,9 +67,9 @@ def test_ordered_gives_the_same_image_twice_and_free_replays(scan, network, orde
 def test_asynchronous_and_serial_reach_the_same_fixed_point(scan):
     operator, _ = scan
     ends = [
-        GpuAsyncRED(operator, LinearResidual(), 0.1, (12, 12), num_workers=workers, precision="float32", momentum=momentum).run(
-            max_sweeps=300, tol=1e-8
-        )
+        GpuAsyncRED(
+            operator, LinearResidual(), 0.1, (12, 12), num_workers=workers, precision="float32", momentum=momentum
+        ).run(max_sweeps=300, tol=1e-8)
         for workers, momentum in ((1, 0.0), (2, 0.8))
     ]
     assert all(end.status is Status.CONVERGED for end in ends)
@@ -97,7 +99,9 @@ def test_field_of_view_nonnegativity_reference_and_history(scan, network):
     assert not result.image[outside].any() and result.image.min() == 0 and result.image[~outside].any()
     history = result.history
     assert {len(column) for column in history.values()} == {45} == {len(told)}
-    assert history["snr"][-1] == pytest.approx(snr(result.image, truth), abs=1e-3) == pytest.approx(told[-1].snr, abs=1e-3)
+    assert (
+        history["snr"][-1] == pytest.approx(snr(result.image, truth), abs=1e-3) == pytest.approx(told[-1].snr, abs=1e-3)
+    )
     assert history["sweep"][-1] == 5 and list(history["update"][:3]) == [1, 2, 3]
     assert np.all(np.diff(history["seconds"]) >= 0)
     assert history["residual"][-1] < history["residual"][8]
@@ -217,7 +221,9 @@ def test_bad_run_arguments_are_refused_before_work(scan, network, bad, message, 
         solver.run(**bad)
 
 
-@pytest.mark.parametrize(("in_flight", "blocks"), [(p, 16) for p in (1, 2, 4, 8, 16)] + [(p, 64) for p in (1, 8, 24, 64)])
+@pytest.mark.parametrize(
+    ("in_flight", "blocks"), [(p, 16) for p in (1, 2, 4, 8, 16)] + [(p, 64) for p in (1, 8, 24, 64)]
+)
 def test_the_default_step_converges_for_any_number_in_flight(in_flight, blocks):
     residual, _ = default_step_residual(in_flight, blocks, "block")
     assert residual < 1e-3
@@ -250,6 +256,6 @@ def default_step_residual(in_flight, blocks, step, sweeps=200):
 
 
 def test_angles_in_any_number_type(network):
-    operator, image = small_scan(size=32, angles=12)
+    operator, _ = small_scan(size=32, angles=12)
     listed = RadonCT(operator.sinogram.tolist(), list(half_turn(12)), [32, 32])
     assert np.array_equal(listed.fbp(), operator.fbp())

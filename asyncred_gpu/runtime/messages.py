@@ -1,4 +1,4 @@
-"""What travels through the pipe between the solver's process and a worker's, besides events: tasks, grants, failures."""
+"""What travels through the pipe between the solver's process and a worker's, besides events: tasks, grants."""
 
 from __future__ import annotations
 

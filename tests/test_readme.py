@@ -1,0 +1,60 @@
+"""The README's Python example runs as it stands: as a script without a main guard, from standard input, in Jupyter."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def example() -> str:
+    found = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(found) == 1
+    return found[0]
+
+
+def check(output: str) -> None:
+    """The example prints status, SNR and shape; 20 dB is far above its FBP of 14 dB."""
+    match = re.search(r"MAX_SWEEPS ([\d.]+) dB \(128, 128\)", output)
+    assert match, output
+    assert float(match[1]) > 20
+
+
+def test_as_a_script_without_a_guard(tmp_path):
+    script = tmp_path / "example.py"
+    script.write_text(example(), encoding="utf-8")
+    assert "__main__" not in example()
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert done.returncode == 0, done.stderr
+    check(done.stdout)
+
+
+def test_from_standard_input(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-"], input=example(), capture_output=True, text=True, cwd=tmp_path, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    check(done.stdout)
+
+
+def test_in_a_jupyter_kernel(tmp_path):
+    nbformat = pytest.importorskip("nbformat", reason="needs nbformat (the dev extra)")
+    nbclient = pytest.importorskip("nbclient", reason="needs nbclient (the dev extra)")
+    pytest.importorskip("ipykernel", reason="needs ipykernel (the dev extra)")
+    kernels = tmp_path / "kernels" / "here"
+    kernels.mkdir(parents=True)
+    command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    (kernels / "kernel.json").write_text(json.dumps({"argv": command, "display_name": "here", "language": "python"}))
+    from jupyter_client.kernelspec import KernelSpecManager
+    from jupyter_client.manager import AsyncKernelManager
+
+    manager = AsyncKernelManager(
+        kernel_name="here", kernel_spec_manager=KernelSpecManager(kernel_dirs=[str(tmp_path / "kernels")])
+    )
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(example())])
+    nbclient.NotebookClient(notebook, km=manager, timeout=120).execute(cwd=str(tmp_path))
+    check("".join(output.get("text", "") for output in notebook.cells[0].outputs))
