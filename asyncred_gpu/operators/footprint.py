@@ -1,7 +1,8 @@
 """Where a block of the image falls on the detector of a parallel beam: its footprint.
 
 ASTRA's geometry `parallel`: unit pixels, the image centred on the origin, columns along x, rows down (−y). At
-angle θ the point (x, y) falls on t = x·cos θ + y·sin θ, that is on the detector coordinate k = t/spacing + center, in detectors.
+angle θ the point (x, y) falls on t = x·cos θ + y·sin θ, that is on the detector coordinate
+k = t/spacing + center, in detectors.
 """
 
 from __future__ import annotations

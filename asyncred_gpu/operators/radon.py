@@ -1,8 +1,8 @@
 """Parallel-beam CT, block by block: A x is the sinogram of line integrals. The only room that knows ASTRA.
 
 A is defined as Σ_i A_i x_i, each A_i ASTRA's `linear` (Joseph) projector restricted to the block's window and
-footprint: one and the same operator for data, solver and metrics (ASTRA adds up ray positions in float32, so a projection of the
-whole image differs by 1e-2 on noise at 800²). One unit is one pixel; ASTRA's pair on the CPU is matched.
+footprint: one and the same operator for data, solver and metrics (ASTRA adds up ray positions in
+float32, so a projection of the whole image differs by 1e-2 on noise at 800²). One unit is one pixel; its pair matches.
 Source: Joseph, IEEE TMI 1982; van Aarle et al., Optics Express 2016 (ASTRA).
 """
 
