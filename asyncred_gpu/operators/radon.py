@@ -1,33 +1,45 @@
 """Parallel-beam CT, block by block: A x is the sinogram of line integrals. The only room that knows ASTRA.
 
-A is defined as Σ_i A_i x_i, each A_i ASTRA's `linear` (Joseph) projector restricted to the block's window and
-footprint: one and the same operator for data, solver and metrics (ASTRA adds up ray positions in
-float32, so a projection of the whole image differs by 1e-2 on noise at 800²). One unit is one pixel; its pair matches.
+A is defined as Σ_i A_i x_i, each A_i Joseph's projector (ours or ASTRA's `linear`) on the block's window and footprint:
+one and the same operator for data, solver and metrics (ASTRA adds up ray positions in float32, so its projection of the
+whole image differs by 1e-2 on noise at 800²). One unit is one pixel; both pairs are matched.
 Source: Joseph, IEEE TMI 1982; van Aarle et al., Optics Express 2016 (ASTRA).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import astra
 import numpy as np
 
 from ..arrays import as_numpy, converter_like
 from ..blocks import BlockGrid, FloatArray, IndexArray, Window, choose_block_shape
+from ..kernels.host_build import HostBuildError, host_kernels
 from .checks import check_angles, check_center, check_image_shape, check_spacing, check_weights
 from .footprint import Float64Array, Footprint, ParallelGeometry, block_footprint, ray_vectors
+from .joseph import JosephProjector, ray_fans
 from .power import largest_eigenvalue
 from .ramp import ramp_filtered
 
-PROJECTORS = ("auto", "astra")
+PROJECTORS = ("auto", "joseph", "astra")
 START_KINDS = ("auto", "fbp", "adjoint", "zeros")
 # A scaled minibatch's Lipschitz constant depends on the draw: this many draws are measured, the largest counts.
 MINIBATCH_DRAWS = 3
 
 
-class WindowProjector:
+class WindowProjector(Protocol):
+    """A matched pair for one window of the image and one footprint."""
+
+    def forward(self, pixels: FloatArray, out: FloatArray) -> None: ...
+
+    def adjoint(self, sinogram: FloatArray, out: FloatArray) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class AstraProjector:
     """ASTRA's matched CPU pair for one window and footprint; owns its ASTRA objects and their two buffers."""
 
     def __init__(self, window: Window, footprint: Footprint, vectors: Float64Array) -> None:
@@ -74,7 +86,8 @@ class RadonCT:
         detector_spacing: distance of two detectors, in pixels.
         center: detector coordinate of the rotation axis, in detectors; None: (detectors − 1)/2.
         weights: statistical weights of the rays, (angles, detectors) ≥ 0, or None for 1.
-        projector: "auto" or "astra" (ASTRA's `linear` on the CPU).
+        projector: "joseph" (ours, compiled once by the machine's C++ compiler), "astra" (ASTRA's `linear` on the CPU),
+            or "auto": "joseph" where there is a compiler, else "astra". The attribute `projector` says which it is.
         normalize: divide the data term by its Lipschitz constant, so that L = 1 and τ has no units.
     Raises:
         ValueError, TypeError: input that can't be, with what was found and what to do.
@@ -108,6 +121,7 @@ class RadonCT:
             center=check_center(center, detectors),
         )
         self.weights = check_weights(weights, self.sinogram.shape)
+        self.projector = resolve_projector(projector)
         self.normalize = normalize
         self._constants: dict[Any, float] = {}  # Lipschitz constants of the raw operator, shared between block grids
         self._set_grid(BlockGrid(self.geometry.image_shape, choose_block_shape(self.geometry.image_shape)))
@@ -158,8 +172,11 @@ class RadonCT:
 
     def _make_projector(self, index: int, subset: IndexArray | None) -> WindowProjector:
         window, footprint = self.grid.window(index), self._footprints[index]
-        vectors = ray_vectors(self.geometry, window, footprint)
-        return WindowProjector(window, footprint, vectors if subset is None else vectors[subset])
+        angles = slice(None) if subset is None else subset
+        if self.projector == "joseph":
+            fans = ray_fans(self.geometry, window, footprint)[angles]
+            return JosephProjector(window.shape, footprint.width, fans)
+        return AstraProjector(window, footprint, ray_vectors(self.geometry, window, footprint)[angles])
 
     def forward_block(self, index: int, pixels: FloatArray, *, out: FloatArray) -> FloatArray:
         """Share of block `index` in the sinogram: s_i = A_i x_i.
@@ -170,6 +187,8 @@ class RadonCT:
         Raises:
             ValueError: a shape that isn't the block's.
         """
+        check_shape("pixels", pixels, self.grid.window(index).shape)
+        check_shape("out", out, self.share_shape(index))
         self._projector(index).forward(pixels, out)
         return out
 
@@ -177,6 +196,9 @@ class RadonCT:
         self, index: int, sinogram: FloatArray, *, out: FloatArray, subset: IndexArray | None = None
     ) -> FloatArray:
         """A_iᵀ r, r on the footprint of block `index`: (angles or subset, footprint) → (rows, cols)."""
+        count = self.measurements if subset is None else len(subset)
+        check_shape("sinogram", sinogram, self.residual_shape(index, count))
+        check_shape("out", out, self.grid.window(index).shape)
         if subset is None:
             self._projector(index).adjoint(sinogram, out)
             return out
@@ -329,6 +351,31 @@ class RadonCT:
         if key not in self._constants:
             self._constants[key] = float(compute())
         return self._constants[key]
+
+
+def resolve_projector(projector: str) -> str:
+    """ "joseph" or "astra".
+
+    Raises:
+        HostBuildError: "joseph" was asked for, and can't be compiled here.
+    """
+    if projector == "astra":
+        return projector
+    try:
+        host_kernels()
+    except HostBuildError:
+        if projector == "joseph":
+            raise
+        return "astra"
+    return "joseph"
+
+
+def check_shape(name: str, array: FloatArray, expected: tuple[int, ...]) -> None:
+    """A kernel would write beyond an array of another shape."""
+    if array.shape != expected or array.dtype != np.float32:
+        raise ValueError(
+            f"{name} is {array.shape} {array.dtype}, this block's is {expected} float32. Pass an array like that."
+        )
 
 
 def add_share(out: FloatArray, start: IndexArray, share: FloatArray, there: Footprint, angles: IndexArray) -> None:

@@ -28,8 +28,14 @@ from .base import Event, Lost, Started, WorkerError, WorkerSetup
 from .messages import Failed, Grant, Launch, Prime, Ready, Setup
 
 STARTUP_SECONDS = 120.0
-# One thread a worker: the pool is the parallelism.
-SINGLE_THREADED = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+# One thread a worker: the pool is the parallelism. And glibc keeps what was freed: a network's activations would
+# otherwise be mapped and cleared anew at every update (measured: 44 ms instead of 56 for a block's denoiser).
+WORKER_ENVIRONMENT = {
+    **{name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")},
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(2**40),
+    "MALLOC_TOP_PAD_": str(2**26),
+}
 
 
 def available_cores() -> list[int]:
@@ -87,7 +93,7 @@ class CpuRuntime:
                 [sys.executable, "-P", "-m", "asyncred_gpu.runtime.worker", str(there.fileno())],
                 pass_fds=descriptors,
                 stdin=subprocess.DEVNULL,
-                env=os.environ | SINGLE_THREADED | {"PYTHONPATH": os.pathsep.join(_import_path())},
+                env=os.environ | WORKER_ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(_import_path())},
                 start_new_session=True,  # Ctrl-C is the parent's to handle
             )
         pipe = Connection(here.detach())
