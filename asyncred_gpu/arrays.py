@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -56,6 +57,15 @@ def _on_host(array: Any) -> np.ndarray[Any, Any]:
 
 def _comes_from_cupy(array: Any) -> bool:
     return type(array).__module__.partition(".")[0] == "cupy"
+
+
+def checksum(*arrays: Any) -> str:
+    """A short checksum of the bytes of numpy arrays and their shapes."""
+    content = hashlib.sha256()
+    for array in arrays:
+        content.update(repr((array.shape, str(array.dtype))).encode())
+        content.update(np.ascontiguousarray(array).data)
+    return content.hexdigest()[:16]
 
 
 def converter_like(array: Any) -> Callable[[FloatArray], Any]:

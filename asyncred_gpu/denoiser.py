@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .arrays import checksum
 from .blocks import FloatArray
 from .models import DnCNN, dncnn_from_state, load_weights, state_from_tensorflow, weights_path
 
@@ -53,6 +54,12 @@ def load_denoiser(denoiser: str | Path | nn.Module = "dncnn", sigma: float = 5) 
         with np.load(path) as arrays:
             return dncnn_from_state(state_from_tensorflow(dict(arrays)))
     return load_weights(path)[0]
+
+
+def network_fingerprint(network: nn.Module) -> str:
+    """A checksum of a network's class and weights."""
+    state = {name: value for name, value in network.state_dict().items() if isinstance(value, Tensor)}
+    return f"{type(network).__name__}-{checksum(*(value.detach().cpu().float().numpy() for value in state.values()))}"
 
 
 def resolve_halo(pad: Any, network: nn.Module) -> int:

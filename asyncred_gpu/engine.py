@@ -26,8 +26,12 @@ from .worker import Task
 # A worker that takes longer than this for its updates, and than 20 times the median, is taken for hung.
 HUNG_SECONDS = 10.0
 HUNG_FACTOR = 20.0
-STARTUP_SECONDS = 120.0
+# Before the first update of a run has finished, nobody knows what is long; likewise for a worker that starts.
+FIRST_SECONDS = 120.0
+# This many workers lost within one sweep end the run.
 MOST_REPLACEMENTS = 3
+# The longest wait for an event.
+LOOK_SECONDS = 1.0
 
 Plan = Callable[[Ticket], tuple[Step, int]]
 Subset = Callable[[int], "np.ndarray[tuple[int], np.dtype[np.intp]] | None"]
@@ -86,6 +90,7 @@ class Engine:
         plan: Plan,
         subset: Subset,
         limits: Limits,
+        blocks: int,
         per_launch: int = 1,
         callbacks: Sequence[Callable[[Progress], None]] = (),
     ) -> None:
@@ -97,27 +102,30 @@ class Engine:
         self._plan = plan
         self._subset = subset
         self._limits = limits
+        self._blocks = blocks
         self._per_launch = per_launch
         self._callbacks = callbacks
         self._updates: dict[int, _Update] = {}
         self._queue: deque[int] = deque()
         self._busy: dict[int, _Launch] = {}
         self._durations: deque[float] = deque(maxlen=101)
-        self._replacements = 0
+        self._lost_at: list[int] = []
         self._status: Status | None = None
         self.commits: list[Commit] = []
         self.notes: list[str] = []
 
     def run(self) -> Status:
         """Run until a limit is met; the front slots then hold the last committed image."""
-        self._started = time.perf_counter()
+        self._started = self._looked = time.perf_counter()
         self._issue()
         while self._status is None:
             self._launch()
             for event in self._runtime.wait(self._patience()):
                 self._handle(event)
             self._commit_finished()
-            self._check_clock()
+            self._check_limit()
+            self._forgive_pause()
+            self._check_hung()
         return self._status
 
     @property
@@ -192,11 +200,13 @@ class Engine:
     def _lost(self, worker: int, reason: str) -> None:
         """Give the lost worker's updates to a fresh one, or end with an error that names it."""
         launch = self._busy.pop(worker, None)
-        self._replacements += 1
-        if self._replacements > MOST_REPLACEMENTS:
+        version = self._scheduler.version
+        self._lost_at = [lost for lost in self._lost_at if lost > version - self._blocks] + [version]
+        if len(self._lost_at) > MOST_REPLACEMENTS:
             raise WorkerError(
-                f"worker {worker} {reason}; {MOST_REPLACEMENTS} workers were replaced before. Something ends them: "
-                "look for a lack of memory (dmesg), or run with num_workers=1 to see its own message."
+                f"worker {worker} {reason}; {MOST_REPLACEMENTS} workers were replaced before, within one sweep. If "
+                "they are killed, look for a lack of memory (dmesg) and use fewer workers; if they give no result, "
+                "for other programs on the same cores."
             )
         self.notes.append(f"After commit {self._scheduler.version}, worker {worker} {reason}; it was replaced.")
         self._runtime.replace(worker)  # first of all: a worker that only hung must not touch a slot again
@@ -211,7 +221,8 @@ class Engine:
             self._scheduler.abandon(self._updates.pop(number).ticket)
             self._buffer.release(number)
         elif self._buffer.holds(number):
-            self._queue.appendleft(number)
+            # In the order of issue: a later update may wait for this one's lease in the same launch.
+            self._queue = deque(sorted([*self._queue, number]))
         else:
             raise WorkerError(
                 f"worker {worker} was lost with update {number}, whose read is gone: the replay can't go on. "
@@ -248,12 +259,13 @@ class Engine:
             callback(progress)
 
     def _judge(self, progress: Progress) -> None:
-        if self._guard is not None and self._guard.judge(progress.residual):
+        guard = self._guard if self._monitor.complete else None
+        if guard is not None and guard.judge(progress.residual):
             self.notes.append(
                 f"After commit {progress.update}, ‖G‖² had grown to {progress.residual:.3g} of its start: every step "
-                f"was halved, to {self._guard.factor:.4g} of the policy's, and the momentum dropped."
+                f"was halved, to {guard.factor:.4g} of the policy's, and the momentum dropped."
             )
-            if self._guard.shrinks > MOST_SHRINKS:
+            if guard.shrinks > MOST_SHRINKS:
                 self._status = Status.DIVERGED
         tol = self._limits.tol
         if tol is not None and self._monitor.complete and progress.residual <= tol:
@@ -261,22 +273,37 @@ class Engine:
 
     # --- time ------------------------------------------------------------------------------------------------------
 
-    def _patience(self) -> float | None:
-        """Seconds to wait for an event before looking at the clock again; asks after hung workers, too."""
+    def _patience(self) -> float:
+        """Seconds to wait for an event before looking at the clock again."""
         limit = self._limits.time_limit
-        return 1.0 if limit is None else max(0.0, min(1.0, limit - self.seconds))
+        return LOOK_SECONDS if limit is None else max(0.0, min(LOOK_SECONDS, limit - self.seconds))
 
-    def _check_clock(self) -> None:
+    def _check_limit(self) -> None:
         limit = self._limits.time_limit
         if self._status is None and limit is not None and self.seconds >= limit:
             self._status = Status.TIME_LIMIT
-            return
+
+    def _forgive_pause(self) -> None:
+        """Time in which this process didn't look (a slow callback, Ctrl-Z) isn't held against the workers."""
         now = time.perf_counter()
-        usual = statistics.median(self._durations) if self._durations else 0.0
+        away = now - self._looked - LOOK_SECONDS
+        if away > 0:
+            for launch in self._busy.values():
+                launch.since += away
+        self._looked = now
+
+    def _check_hung(self) -> None:
+        now = time.perf_counter()
         for worker, launch in list(self._busy.items()):
-            most = max(HUNG_SECONDS, HUNG_FACTOR * usual * launch.count) if launch.count else STARTUP_SECONDS
-            if not launch.waiting and now - launch.since > most:
+            most = self._most_seconds(launch)
+            if self._status is None and not launch.waiting and now - launch.since > most:
                 self._lost(worker, f"gave no result for {most:.0f} s")
+
+    def _most_seconds(self, launch: _Launch) -> float:
+        """How long a launch may take before its worker is taken for hung."""
+        if not launch.count or not self._durations:
+            return FIRST_SECONDS
+        return launch.count * max(HUNG_SECONDS, HUNG_FACTOR * statistics.median(self._durations))
 
 
 def guarded(step: Step, guard: StepGuard | None, block: int) -> Step:

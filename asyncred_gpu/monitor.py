@@ -28,19 +28,16 @@ class StepGuard:
         self.shrinks = 0
         self._blocks = blocks
         self._least = math.inf
-        self._quiet = blocks  # commits to wait before the next judgement
         self._calm: set[int] = set()  # blocks whose momentum is still to be dropped
 
     def judge(self, residual: float) -> bool:
         """After a commit, with ‖G‖²/‖G₀‖²: whether the step was shrunk just now."""
         self._least = min(self._least, residual)
-        self._quiet -= 1
-        if self._quiet > 0 or residual <= GROWTH * self._least:
+        if residual <= GROWTH * self._least:
             return False
         self.factor *= 0.5
         self.shrinks += 1
-        self._least = residual
-        self._quiet = self._blocks
+        self._least = residual  # the next time it must have grown as much again
         self._calm = set(range(self._blocks))
         return True
 

@@ -50,13 +50,16 @@ def step_length(policy: str | float, constants: StepConstants) -> float:
     if policy == "global":
         return 1 / (c.lipschitz + 2 * c.tau)
     if policy == "block":
-        return 1 / (overlap_factor(c) * c.block_lipschitz + 2 * c.tau)
+        curvature = overlap_factor(c) * c.block_lipschitz + 2 * c.tau
+        return 1 / curvature if curvature > 0 else 0.0
     return float(policy)
 
 
 def overlap_factor(constants: StepConstants) -> float:
     """β = max(1, Pω/(1.5 b)): how much several updates in flight sharpen a block's curvature."""
     c = constants
+    if c.block_lipschitz == 0:  # a block that no ray meets: nothing to overlap with
+        return 1.0
     omega = c.lipschitz / c.block_lipschitz
     return max(1.0, c.in_flight * omega / (1.5 * c.blocks))
 
@@ -115,6 +118,9 @@ def move(
         if mask is not None:
             gradient *= mask
         squared = float(np.vdot(gradient, gradient))
+        if step.nonnegative:  # a pixel held at 0 is where it should be: ‖G‖² of the projected gradient
+            held = gradient[(pixels <= 0) & (gradient > 0)]
+            squared -= float(np.vdot(held, held))
         restarted = step.momentum > 0 and float(np.vdot(gradient, momentum)) > 0
         momentum *= np.float32(0.0 if restarted else step.momentum)
         momentum -= np.float32(step.length) * gradient

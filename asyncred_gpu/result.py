@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -77,6 +79,28 @@ class Schedule:
         """Commits between each update's read and its own commit."""
         return self.commit - self.read
 
+    def check(self, blocks: int) -> None:
+        """Refuse a schedule that no run of `blocks` blocks can have had.
+
+        Raises:
+            ValueError: with the first thing that can't be.
+        """
+        count = len(self.block)
+        lengths = {len(getattr(self, name)) for name in _ARRAYS}
+        last: dict[int, int] = {}
+        fault = None if lengths == {count} else f"its arrays have lengths {sorted(lengths)}"
+        for commit in range(count if fault is None else 0):
+            block, read = int(self.block[commit]), int(self.read[commit])
+            if not 0 <= block < blocks:
+                fault = f"commit {commit} is of block {block} of {blocks}"
+            elif not max(0, last.get(block, 0)) <= read <= commit:
+                fault = f"commit {commit} read version {read}, before its block's last commit or after itself"
+            last[block] = commit + 1
+        if fault is None and not (np.isfinite(self.step).all() and np.isfinite(self.momentum).all()):
+            fault = "a step or momentum isn't finite"
+        if fault is not None:
+            raise ValueError(f"The schedule can't be replayed: {fault}. Pass one written by result.schedule.save().")
+
     def save(self, path: str | Path) -> None:
         """Write to a new .npz file.
 
@@ -98,7 +122,7 @@ class Schedule:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in _ARRAYS}
                 settings = json.loads(str(file["settings"]))
-        except (KeyError, ValueError, EOFError, OSError) as error:
+        except (KeyError, ValueError, TypeError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
             if isinstance(error, FileNotFoundError):
                 raise
             raise ValueError(

@@ -32,6 +32,10 @@ class Sampler(Protocol):
 
     def draw(self, busy: set[int]) -> int: ...
 
+    def give_back(self, block: int) -> None:
+        """The update of this block was lost before its commit."""
+        ...
+
 
 @final
 class UniformSampler:
@@ -44,6 +48,9 @@ class UniformSampler:
     def draw(self, busy: set[int]) -> int:
         idle = [block for block in range(self._blocks) if block not in busy]
         return idle[int(self._random.integers(len(idle)))]
+
+    def give_back(self, block: int) -> None:
+        """Nothing to do: draws are independent."""
 
 
 @final
@@ -63,6 +70,10 @@ class EpochSampler:
             if self._waiting[place] not in busy:
                 return self._waiting.pop(place)
             place += 1
+
+    def give_back(self, block: int) -> None:
+        """It is the next to be drawn, so that its epoch stays even."""
+        self._waiting.insert(0, block)
 
 
 def make_sampler(sampling: str, blocks: int, seed: int) -> Sampler:
@@ -126,8 +137,7 @@ class Scheduler(ABC):
 
     def abandon(self, ticket: Ticket) -> None:
         """The update was lost with its worker: forget it; another will be issued in its place."""
-        del self._under_way[ticket.number]
-        self._limit += 1
+        raise AssertionError(f"{type(self).__name__} repeats update {ticket.number}, it doesn't forget it")
 
     @property
     def exhausted(self) -> bool:
@@ -156,6 +166,12 @@ class FreeScheduler(Scheduler):
 
     def _choose(self, busy: set[int]) -> int:
         return self._sampler.draw(busy)
+
+    def abandon(self, ticket: Ticket) -> None:
+        """Forget a lost update; another will be issued in its place."""
+        del self._under_way[ticket.number]
+        self._sampler.give_back(ticket.block)
+        self._limit += 1
 
     def admits(self, ticket: Ticket) -> bool:
         """The others commit after this one, at best the oldest read first: version + 1 + k − r_k ≤ λ for all."""

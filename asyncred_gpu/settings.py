@@ -109,6 +109,15 @@ def check_parallelism(workers: int, per_launch: int, max_staleness: Any, blocks:
     return Parallelism(workers, per_launch, staleness)
 
 
+def check_momentum(momentum: float, in_flight: int, blocks: int) -> None:
+    """Heavy ball with most blocks in flight diverges (measured with all of them): refused above half."""
+    if momentum > 0 and 2 * in_flight > blocks:
+        raise ValueError(
+            f"momentum={momentum:g} with {in_flight} updates in flight of {blocks} blocks diverges. "
+            "Pass momentum=0, fewer workers, or a smaller block_shape."
+        )
+
+
 def check_minibatch(minibatch: Any, measurements: int) -> int | None:
     if minibatch is None:
         return None

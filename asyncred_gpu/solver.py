@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .arrays import as_numpy
+from .arrays import as_numpy, checksum
 from .blocks import FloatArray, IndexArray
 from .buffer import DoubleBuffer
-from .denoiser import DenoiserSettings, load_denoiser, resolve_halo, resolve_precision
+from .denoiser import DenoiserSettings, load_denoiser, network_fingerprint, resolve_halo, resolve_precision
 from .engine import Engine, Limits, guarded
 from .monitor import Monitor, StepGuard
 from .operators.base import BlockOperator
@@ -31,6 +31,7 @@ from .settings import (
     check_count,
     check_device,
     check_minibatch,
+    check_momentum,
     check_number,
     check_parallelism,
     check_replay,
@@ -49,11 +50,12 @@ RuntimeFactory = Callable[[WorkerSetup, int, FloatArray], Runtime]
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A run's start: the image, the intensity scale and each block's step."""
+    """A run's start: the image, the intensity scale, each block's step, and what a replay must have in common."""
 
     image: FloatArray
     scale: float
     steps: tuple[Step, ...]
+    common: Mapping[str, Any]
 
 
 class GpuAsyncRED:
@@ -120,6 +122,7 @@ class GpuAsyncRED:
         grid = make_grid(block_shape, operator.grid, wanted * per_launch)
         workers = min(wanted, max(1, len(grid) // per_launch)) if num_workers is None else wanted
         self.parallelism = check_parallelism(workers, per_launch, max_staleness, len(grid))
+        check_momentum(self.momentum, self.parallelism.in_flight, len(grid))
         self.operator = operator.with_blocks(grid)
         self.minibatch = check_minibatch(minibatch, operator.measurements)
         self.mask = make_mask(field_of_view, operator.image_shape)
@@ -195,7 +198,7 @@ class GpuAsyncRED:
             status=status,
             history=monitor.history(),
             schedule=self._schedule(engine, prepared, schedule),
-            settings=self.settings(prepared.scale),
+            settings=self._settings(prepared),
             notes=tuple(engine.notes),
             timings=timings,
         )
@@ -236,8 +239,13 @@ class GpuAsyncRED:
             image = image * self.mask
         if self.nonnegative:
             image = np.maximum(image, 0)
-        steps = () if schedule is not None else tuple(self._step(i) for i in range(len(self.operator.grid)))
-        return _Prepared(np.ascontiguousarray(image, np.float32), scale, steps)
+        image = np.ascontiguousarray(image, np.float32)
+        common = self._common(image)
+        if schedule is not None:
+            check_replay(schedule.settings, common)
+        # Also for a replay: the workers' copies of the operator then have ‖A‖² and needn't compute it.
+        steps = tuple(self._step(i) for i in range(len(self.operator.grid)))
+        return _Prepared(image, scale, steps, common)
 
     def _step(self, block: int) -> Step:
         factor = 1.0 if self.minibatch is None else self.operator.minibatch_factor(self.minibatch)
@@ -284,7 +292,19 @@ class GpuAsyncRED:
             return draw_minibatch(seed, draw, self.operator.measurements, self.minibatch)
 
         per_launch = self.parallelism.per_launch
-        engine = Engine(scheduler, buffer, runtime, monitor, guard, plan, subset, limits, per_launch, tuple(callbacks))
+        engine = Engine(
+            scheduler,
+            buffer,
+            runtime,
+            monitor,
+            guard,
+            plan,
+            subset,
+            limits,
+            len(self.operator.grid),
+            per_launch,
+            tuple(callbacks),
+        )
         return engine, buffer
 
     def _scheduler(self, updates: int) -> Scheduler:
@@ -296,8 +316,8 @@ class GpuAsyncRED:
 
     # --- what a run says of itself -----------------------------------------------------------------------------------
 
-    def _replay_settings(self) -> dict[str, Any]:
-        """What a schedule depends on besides its own arrays and the measurements."""
+    def _common(self, start: FloatArray) -> dict[str, Any]:
+        """What a schedule depends on besides its own arrays."""
         return {
             "image_shape": list(self.operator.image_shape),
             "block_shape": list(self.operator.grid.block_shape),
@@ -306,12 +326,16 @@ class GpuAsyncRED:
             "minibatch": self.minibatch,
             "precision": self.precision,
             "nonnegative": self.nonnegative,
+            "measurements": self.operator.fingerprint,
+            "denoiser": network_fingerprint(self.network),
+            "start": checksum(start),
+            "field_of_view": None if self.mask is None else checksum(self.mask),
         }
 
-    def settings(self, intensity_scale: float) -> dict[str, Any]:
-        """Every setting as it is used, ready for JSON."""
-        return self._replay_settings() | {
-            "intensity_scale": intensity_scale,
+    def _settings(self, prepared: _Prepared) -> dict[str, Any]:
+        """Every setting as it is used, ready for JSON; data and weights by their checksums."""
+        return dict(prepared.common) | {
+            "intensity_scale": prepared.scale,
             "step": self.step,
             "momentum": self.momentum,
             "sampling": self.sampling,
@@ -319,19 +343,18 @@ class GpuAsyncRED:
             "num_workers": self.parallelism.workers,
             "blocks_per_launch": self.parallelism.per_launch,
             "max_staleness": self.parallelism.max_staleness,
-            "field_of_view": None if self.mask is None else f"mask with {int(self.mask.sum())} pixels",
             "device": self.device,
             "seed": self.seed,
         }
 
     def _check_schedule(self, replay: Schedule | str | Path) -> Schedule:
         schedule = replay if isinstance(replay, Schedule) else Schedule.load(replay)
-        check_replay(schedule.settings, self._replay_settings())
+        schedule.check(len(self.operator.grid))
         return schedule
 
     def _schedule(self, engine: Engine, prepared: _Prepared, replayed: Schedule | None) -> Schedule:
         commits = engine.commits
-        settings = self.settings(prepared.scale)
+        settings = self._settings(prepared)
         if replayed is not None:
             settings["seed"] = replayed.settings["seed"]
         return Schedule(

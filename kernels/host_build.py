@@ -1,4 +1,4 @@
-"""The kernels' host build: C++ of this folder, compiled once by the machine's own compiler and kept in the user's cache.
+"""The kernels' host build: C++ of this folder, compiled once by the machine's compiler and kept in the user's cache.
 
 The name of the kept file is a checksum of the sources, the flags, the compiler and the processor, so a shared home
 folder holds one for each kind of machine.

@@ -24,9 +24,10 @@ POLICIES = {
 class Trial:
     """A small run on the simulated runtime that keeps every read and every state."""
 
-    def __init__(self, policy, replay=None, lose=(), **options):
+    def __init__(self, policy, replay=None, lose=(), victims=1, x0="fbp", network=0, **options):
         scan, _ = small_scan(size=24, angles=8, noise=0.5, block=6)
-        network = small_network(depth=2, channels=4)
+        network = small_network(network, depth=2, channels=4)
+        self._victims = victims
         options = {"num_workers": 2, "precision": "float32", "seed": 3, "intensity_scale": 1.0} | options
         self.solver = GpuAsyncRED(scan, network, block_shape=(6, 6), **options)
         self.reads, self.states = {}, []
@@ -36,7 +37,7 @@ class Trial:
             self.runtime = SimulatedRuntime(setup, workers, image, policy(workers), self._on_read)
             return self.runtime
 
-        self.result = self.solver._run(make, None, UPDATES, None, None, "fbp", None, (self._after,), replay)
+        self.result = self.solver._run(make, None, UPDATES, None, None, x0, None, (self._after,), replay)
 
     def _on_read(self, update):
         if not self.states:  # the state after no commit at all
@@ -49,7 +50,8 @@ class Trial:
         front[progress.block] = 1 - front[progress.block]
         self._snapshot(front)
         if progress.update in self._lose:
-            self.runtime.lose(progress.update % self.solver.parallelism.workers)
+            for worker in range(self._victims):
+                self.runtime.lose((progress.update + worker) % self.solver.parallelism.workers)
 
     def _snapshot(self, front):
         self._front = front
@@ -157,8 +159,30 @@ def test_a_free_run_replays_to_the_same_image(workers, minibatch, tmp_path):
 
 def test_a_replay_with_other_settings_is_refused():
     free = Trial(lambda n: RandomOrder(0))
-    with pytest.raises(ValueError, match=r"recorded with other settings: tau was 0.02, is 0.03"):
-        Trial(lambda n: RandomOrder(0), replay=free.result.schedule, tau=0.03)
+    for change, name in (
+        ({"tau": 0.03}, "tau was 0.02, is 0.03"),
+        ({"x0": "zeros"}, "start was"),
+        ({"network": 1}, "denoiser was"),
+    ):
+        with pytest.raises(ValueError, match=f"recorded with other settings: {name}"):
+            Trial(lambda n: RandomOrder(0), replay=free.result.schedule, **change)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("block", [0, 99], r"commit 1 is of block 99 of 16"),
+        ("read", [0, 2], r"commit 1 read version 2"),
+        ("block", [0, 0], r"commit 1 read version 0, before its block's last commit"),
+        ("step", [0.1, np.nan], r"a step or momentum isn't finite"),
+        ("draw", [0], r"its arrays have lengths \[1, 2\]"),
+    ],
+)
+def test_an_impossible_schedule_is_refused(name, values, message):
+    good = {"block": [0, 1], "read": [0, 0], "commit": [0, 1], "step": [0.1, 0.1], "momentum": [0, 0], "draw": [0, 1]}
+    Schedule(**{key: np.array(value) for key, value in good.items()}, settings={}).check(16)
+    with pytest.raises(ValueError, match=message):
+        Schedule(**{key: np.array(value) for key, value in (good | {name: values}).items()}, settings={}).check(16)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -170,6 +194,23 @@ def test_lost_workers_are_replaced_and_nothing_is_lost(seed):
     free = Trial(lambda n: RandomOrder(seed), num_workers=3, max_staleness=5, lose=(5, 9, 25))
     assert len(free.result.schedule) == UPDATES and free.wrong_reads() == 0
     assert free.result.schedule.staleness.max() <= 5
+
+
+@pytest.mark.parametrize("order", ["ordered", "free"])
+@pytest.mark.parametrize("seed", range(12))
+def test_two_workers_lost_at_once_with_several_blocks_a_launch(seed, order):
+    options = {"num_workers": 4, "blocks_per_launch": 2, "order": order}
+    at = 6 + seed
+    disturbed = Trial(lambda n: RandomOrder(seed), lose=(at,), victims=2, **options)
+    assert len(disturbed.result.schedule) == UPDATES and disturbed.wrong_reads() == 0
+    if order == "ordered":
+        assert np.array_equal(disturbed.result.image, Trial(lambda n: RandomOrder(0), **options).result.image)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_blocks_outside_the_field_of_view_do_not_alarm_the_guard(seed):
+    """Their gradient is zero: a sum over the first few blocks says nothing of ‖G‖ yet."""
+    assert not Trial(lambda n: RandomOrder(seed), seed=seed, field_of_view="circle", sampling="uniform").result.notes
 
 
 def test_a_machine_that_keeps_losing_workers_ends_with_an_error_that_names_one():
@@ -185,7 +226,7 @@ def test_a_run_that_diverges_stops_with_the_last_finite_image():
 
 
 def test_the_guard_shrinks_a_step_that_is_too_long():
-    trial = Trial(lambda n: RandomOrder(0), num_workers=1, step=400.0)
+    trial = Trial(lambda n: RandomOrder(0), num_workers=1, step=50.0)
     assert "every step was halved" in trial.result.notes[0]
-    assert trial.result.schedule.step[-1] < 400.0
+    assert trial.result.schedule.step[-1] < 50.0
     assert not Trial(lambda n: RandomOrder(0), num_workers=1, step="block").result.notes

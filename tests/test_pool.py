@@ -1,10 +1,13 @@
 """The pool of processes under force: killed, stopped, interrupted, orphaned. Nothing hangs, nothing stays behind."""
 
+import gc
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -49,12 +52,20 @@ def alive(pid: int) -> bool:
         return False
 
 
+def children(parent: int) -> set[str]:
+    """All processes of `parent`, zombies included."""
+    return set(Path(f"/proc/{parent}/task/{parent}/children").read_text().split())
+
+
 @pytest.fixture(autouse=True)
 def nothing_stays_behind():
-    before = set(os.listdir("/dev/shm"))
+    """No file in /dev/shm, no process, no open descriptor."""
+    before = set(os.listdir("/dev/shm")), children(os.getpid()), len(os.listdir("/proc/self/fd"))
     yield
-    assert set(os.listdir("/dev/shm")) <= before
-    assert not workers_of(os.getpid())
+    gc.collect()
+    assert set(os.listdir("/dev/shm")) <= before[0]
+    assert children(os.getpid()) <= before[1]
+    assert len(os.listdir("/proc/self/fd")) <= before[2]
 
 
 class Disturb:
@@ -96,7 +107,7 @@ def test_a_stopped_worker_is_noticed_within_its_limit_and_replaced(monkeypatch):
 
 def test_workers_that_keep_dying_end_the_run_with_an_error_that_names_one():
     with pytest.raises(engine.WorkerError, match=r"worker \d was killed by signal 9; 3 workers were replaced before"):
-        run(Disturb(signal.SIGKILL, at=(10, 20, 30, 40)))
+        run(Disturb(signal.SIGKILL, at=(10, 13, 16, 19)))
 
 
 def test_an_error_in_a_callback_reaches_the_caller():
@@ -105,6 +116,33 @@ def test_an_error_in_a_callback_reaches_the_caller():
 
     with pytest.raises(KeyError, match="my own mistake"):
         run(stumble)
+
+
+def test_a_slow_callback_is_not_held_against_the_workers(monkeypatch):
+    monkeypatch.setattr(engine, "HUNG_SECONDS", 2.0)
+    slow = run(lambda progress: time.sleep(5.0 if progress.update == 30 else 0.0))
+    assert not slow.notes
+    monkeypatch.setattr(engine.Engine, "_forgive_pause", lambda self: None)
+    assert run(lambda progress: time.sleep(5.0 if progress.update == 30 else 0.0)).notes
+
+
+def test_a_default_timeout_of_the_users_sockets_does_no_harm():
+    socket.setdefaulttimeout(0.001)
+    try:
+        assert not run(lambda progress: None).notes
+    finally:
+        socket.setdefaulttimeout(None)
+
+
+@pytest.mark.parametrize("delay", [0.002, 0.01, 0.05, 0.3, 1.0, 1.6, 2.0])
+def test_an_interrupt_at_any_time_leaves_nothing(delay):
+    """While the workers start, prime, or run; the fixture looks for what is left."""
+    timer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        timer.start()
+        for _ in range(100):
+            run(lambda progress: None)
+    timer.join()
 
 
 def started():

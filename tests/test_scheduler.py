@@ -23,6 +23,9 @@ class Listed:
     def draw(self, busy):
         return next(self._blocks)
 
+    def give_back(self, block):
+        self._blocks = iter([block, *self._blocks])
+
 
 def test_gate_holds_a_commit_that_would_make_another_too_stale():
     scheduler = FreeScheduler(Listed(range(9)), in_flight=3, max_staleness=2, limit=9)
@@ -114,7 +117,11 @@ def test_a_lost_update_is_issued_again():
     scheduler.abandon(lost)
     scheduler.finish(kept)
     scheduler.commit(kept)
-    count = 1
+    again = scheduler.issue()
+    assert again.block == lost.block and again.number != lost.number
+    scheduler.finish(again)
+    scheduler.commit(again)
+    count = 2
     while (ticket := scheduler.issue()) is not None:
         scheduler.finish(ticket)
         scheduler.commit(scheduler.next_commit())

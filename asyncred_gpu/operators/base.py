@@ -73,6 +73,11 @@ class BlockOperator(Protocol):
         """A start image: "fbp", "adjoint", "zeros", or "auto", the operator's own choice."""
         ...
 
+    @property
+    def fingerprint(self) -> str:
+        """A checksum of the measurements and the geometry: a schedule replays on the same ones only."""
+        ...
+
     def like_input(self, image: FloatArray) -> Any:
         """The image as the kind of array the measurements came in."""
         ...

@@ -55,8 +55,8 @@ class JosephProjector:
 def ray_fans(geometry: ParallelGeometry, window: Window, footprint: Footprint) -> npt.NDArray[np.void]:
     """(angles,) of RAY_FAN: where the footprint's rays cross the window's rows or columns.
 
-    A ray at t crosses row r, y_r = (rows − 1)/2 − r, at x = (t − y_r·sin θ)/cos θ, and column c, x_c = c − (cols − 1)/2,
-    at y = (t − x_c·cos θ)/sin θ; t from the window's centre, in pixels.
+    A ray at t crosses row r, y_r = (rows − 1)/2 − r, at x = (t − y_r·sin θ)/cos θ, and column c,
+    x_c = c − (cols − 1)/2, at y = (t − x_c·cos θ)/sin θ; t from the window's centre, in pixels.
     """
     rows, cols = window.shape
     cos, sin = np.cos(geometry.angles), np.sin(geometry.angles)

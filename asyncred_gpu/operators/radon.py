@@ -14,7 +14,7 @@ from typing import Any, Protocol, Self
 import astra
 import numpy as np
 
-from ..arrays import as_numpy, converter_like
+from ..arrays import as_numpy, checksum, converter_like
 from ..blocks import BlockGrid, FloatArray, IndexArray, Window, choose_block_shape
 from ..kernels.host_build import HostBuildError, host_kernels
 from .checks import check_angles, check_center, check_image_shape, check_spacing, check_weights
@@ -124,7 +124,9 @@ class RadonCT:
         self.projector = resolve_projector(projector)
         self.normalize = normalize
         self._constants: dict[Any, float] = {}  # Lipschitz constants of the raw operator, shared between block grids
-        self._set_grid(BlockGrid(self.geometry.image_shape, choose_block_shape(self.geometry.image_shape)))
+        # Constants of the whole operator are computed on these blocks, so that they never differ in their last bits.
+        self._default_grid = BlockGrid(self.geometry.image_shape, choose_block_shape(self.geometry.image_shape))
+        self._set_grid(self._default_grid)
 
     def _set_grid(self, grid: BlockGrid) -> None:
         self.grid = grid
@@ -285,6 +287,13 @@ class RadonCT:
         energy = float(np.vdot(projection, projection))
         return image * np.float32(np.vdot(projection, self.sinogram) / energy) if energy else image
 
+    @property
+    def fingerprint(self) -> str:
+        """A checksum of the measurements and the geometry."""
+        g = self.geometry
+        numbers = np.array([g.spacing, g.center, self.normalize, self.projector == "joseph"], np.float64)
+        return checksum(self.sinogram, g.angles, numbers, *(() if self.weights is None else (self.weights,)))
+
     def like_input(self, image: FloatArray) -> Any:
         """The image as the kind of array the sinogram came in."""
         return self._convert(image)
@@ -311,8 +320,9 @@ class RadonCT:
         if subset is not None:
             left_out = np.setdiff1d(np.arange(self.measurements), subset)
             weights[left_out] = 0
+        whole = self if self.grid == self._default_grid else self.with_blocks(self._default_grid)
         return largest_eigenvalue(
-            lambda image: self.adjoint(weights * self.forward(image)), np.ones(self.image_shape, np.float32), 1e-3
+            lambda image: whole.adjoint(weights * whole.forward(image)), np.ones(self.image_shape, np.float32), 1e-3
         )
 
     def block_lipschitz(self, index: int) -> float:
@@ -354,7 +364,7 @@ class RadonCT:
 
 
 def resolve_projector(projector: str) -> str:
-    """ "joseph" or "astra".
+    """The projector meant, "joseph" or "astra".
 
     Raises:
         HostBuildError: "joseph" was asked for, and can't be compiled here.

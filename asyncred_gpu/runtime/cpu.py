@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -51,9 +52,10 @@ class CpuRuntime:
     def __init__(self, setup: WorkerSetup, workers: int, image: FloatArray) -> None:
         self._layout = slot_layout(setup.operator)
         self._cores = available_cores()
+        # Runs side by side don't all begin on the first core.
+        self._first_core = os.getpid() if workers < len(self._cores) else 0
         self._processes: list[subprocess.Popen[bytes] | None] = [None] * workers
         self._pipes: list[Connection | None] = [None] * workers
-        self._starting: set[int] = set()
         self._memory_fd = self._setup_fd = -1
         self._closed = False
         try:
@@ -66,7 +68,7 @@ class CpuRuntime:
             for worker in range(workers):
                 self._start(worker)
             for worker in range(workers):
-                self._expect_ready(worker)
+                self._expect_ready(worker, "starting")
         except BaseException:
             self.close()
             raise
@@ -87,44 +89,44 @@ class CpuRuntime:
 
     def _start(self, worker: int) -> None:
         here, there = socket.socketpair()
+        for end in (here, there):
+            end.setblocking(True)  # whatever socket.setdefaulttimeout() the user's program set
+        # Owned before the process exists: if anything interrupts its start, closing the pipe ends it.
+        pipe = self._pipes[worker] = Connection(here.detach())
         with there:
             descriptors = (there.fileno(), self._memory_fd, self._setup_fd)
             self._processes[worker] = subprocess.Popen(
                 [sys.executable, "-P", "-m", "asyncred_gpu.runtime.worker", str(there.fileno())],
                 pass_fds=descriptors,
                 stdin=subprocess.DEVNULL,
-                env=os.environ | WORKER_ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(_import_path())},
+                env=os.environ | WORKER_ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(_import_path(os.pathsep))},
                 start_new_session=True,  # Ctrl-C is the parent's to handle
             )
-        pipe = Connection(here.detach())
-        self._pipes[worker] = pipe
-        self._starting.add(worker)
-        core = self._cores[worker % len(self._cores)] if sys.platform == "linux" else None
+        core = self._cores[(self._first_core + worker) % len(self._cores)] if sys.platform == "linux" else None
         try:
-            pipe.send(Setup(worker, core, self._layout, self._memory_fd, self._setup_fd))
+            pipe.send(Setup(worker, core, self._layout, self._memory_fd, self._setup_fd, _import_path()))
         except (BrokenPipeError, ConnectionResetError):
             return  # it died at once: wait() or _expect_ready() will find out and say how
 
-    def _expect_ready(self, worker: int) -> None:
+    def _expect_ready(self, worker: int, doing: str) -> None:
         """Wait until the worker says Ready, or raise with what happened instead."""
         pipe = self._pipe(worker)
         deadline = time.monotonic() + STARTUP_SECONDS
         while not pipe.poll(max(0.0, min(1.0, deadline - time.monotonic()))):
             if time.monotonic() > deadline:
                 raise WorkerError(
-                    f"worker {worker} didn't start within {STARTUP_SECONDS:.0f} s. The machine may be out of memory, "
-                    "or busy: use fewer workers."
+                    f"worker {worker} was still {doing} after {STARTUP_SECONDS:.0f} s. The machine may be out of "
+                    "memory, or busy: use fewer workers, or smaller blocks."
                 )
         try:
             message = pipe.recv()
         except (EOFError, ConnectionResetError) as error:
             raise WorkerError(
-                f"worker {worker} {self._fate(worker)} while starting. Its own message is on the standard error; "
+                f"worker {worker} {self._fate(worker)} while {doing}. Its own message is on the standard error; "
                 "a lack of memory is the usual reason: use fewer workers."
             ) from error
         if isinstance(message, Failed):
             raise failure(message)
-        self._starting.discard(worker)
 
     def _pipe(self, worker: int) -> Connection:
         pipe = self._pipes[worker]
@@ -140,7 +142,6 @@ class CpuRuntime:
             process.kill()
             process.wait()
         self._processes[worker] = self._pipes[worker] = None
-        self._starting.discard(worker)
 
     def _fate(self, worker: int) -> str:
         process = self._processes[worker]
@@ -157,9 +158,9 @@ class CpuRuntime:
         """Fill the shares of the start image, each worker its part."""
         blocks = range(len(self.slots))
         for worker in range(self.workers):
-            self._pipe(worker).send(Prime(tuple(blocks[worker :: self.workers])))
-        for worker in range(self.workers):
-            self._expect_ready(worker)
+            self._send(worker, Prime(tuple(blocks[worker :: self.workers])))
+        for block in blocks:  # one answer a block, so that a long list isn't taken for a hang
+            self._expect_ready(block % self.workers, "projecting the start image")
 
     def launch(self, worker: int, tasks: Sequence[Task]) -> None:
         self._send(worker, Launch(tuple(tasks)))
@@ -167,7 +168,7 @@ class CpuRuntime:
     def grant(self, worker: int, number: int) -> None:
         self._send(worker, Grant(number))
 
-    def _send(self, worker: int, message: Launch | Grant) -> None:
+    def _send(self, worker: int, message: Launch | Grant | Prime) -> None:
         try:
             self._pipe(worker).send(message)
         except (BrokenPipeError, ConnectionResetError):
@@ -189,7 +190,6 @@ class CpuRuntime:
         if isinstance(message, Failed):
             raise failure(message)
         if isinstance(message, Ready):
-            self._starting.discard(worker)
             return Started(worker)
         return message  # type: ignore[no-any-return]
 
@@ -200,9 +200,14 @@ class CpuRuntime:
     def close(self) -> None:
         if self._closed:
             return
-        self._closed = True
+        for process, pipe in zip(self._processes, self._pipes, strict=True):  # all of them, before any is waited for
+            if pipe is not None:
+                pipe.close()
+            if process is not None:
+                process.kill()
         for worker in range(self.workers):
             self._end(worker)
+        self._closed = True
         for descriptor in (self._memory_fd, self._setup_fd):
             if descriptor >= 0:
                 os.close(descriptor)
@@ -219,19 +224,30 @@ def anonymous_memory(nbytes: int) -> int:
     Raises:
         MemoryError: there isn't that much.
     """
-    try:
-        if sys.platform == "linux":
-            descriptor = os.memfd_create("asyncred_gpu slots")
-        else:
-            with tempfile.TemporaryFile() as file:
-                descriptor = os.dup(file.fileno())
-        os.ftruncate(descriptor, nbytes)
-    except OSError as error:
+    free = available_memory()
+    if free is not None and nbytes > free:
         raise MemoryError(
-            f"{nbytes / 2**20:.0f} MiB of shared memory for the blocks can't be had ({error}). "
+            f"The blocks' shared memory takes {nbytes / 2**20:.0f} MiB, and {free / 2**20:.0f} MiB are free. "
             "Use fewer angles, a smaller image, or a machine with more memory."
-        ) from error
+        )
+    if sys.platform == "linux":
+        descriptor = os.memfd_create("asyncred_gpu slots")
+    else:
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    os.ftruncate(descriptor, nbytes)
     return descriptor
+
+
+def available_memory() -> int | None:
+    """Bytes that can be had without swapping, where the system says so."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    found = (line.split()[1] for line in lines if line.startswith("MemAvailable:"))
+    kilobytes = next(found, None)
+    return None if kilobytes is None else int(kilobytes) * 1024
 
 
 def anonymous_file(content: bytes) -> int:
@@ -242,6 +258,8 @@ def anonymous_file(content: bytes) -> int:
     return descriptor
 
 
-def _import_path() -> list[str]:
+def _import_path(without: str | None = None) -> tuple[str, ...]:
     """The parent's import path, so that a worker finds the same package and the user's modules."""
-    return [os.path.abspath(entry) for entry in sys.path if entry == "" or os.path.exists(entry)]
+    entries = (entry if entry else "." for entry in sys.path if isinstance(entry, str))
+    found = (os.path.abspath(entry) for entry in entries if os.path.exists(entry))
+    return tuple(entry for entry in found if without is None or without not in entry)

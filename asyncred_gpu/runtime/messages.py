@@ -17,11 +17,12 @@ class Setup:
     layout: SlotLayout
     memory: int  # file descriptor of the shared slots
     setup: int  # file descriptor of the pickled WorkerSetup
+    path: tuple[str, ...]  # the parent's import path
 
 
 @dataclass(frozen=True)
 class Prime:
-    """Fill these blocks' shares of the start image."""
+    """Fill these blocks' shares of the start image; Ready comes after each."""
 
     blocks: tuple[int, ...]
 
@@ -42,7 +43,7 @@ class Grant:
 
 @dataclass(frozen=True)
 class Ready:
-    """The worker has started, or finished priming."""
+    """The worker has started, or primed a block."""
 
     worker: int
 

@@ -13,6 +13,7 @@ import signal
 import sys
 import traceback
 from multiprocessing.connection import Connection
+from typing import Any
 
 import cloudpickle
 import torch
@@ -24,19 +25,45 @@ from .messages import Failed, Grant, Launch, Prime, Ready, Setup
 PR_SET_PDEATHSIG = 1
 
 
+class Gone(Exception):
+    """The other end of the pipe is closed: the run is over."""
+
+
+class Pipe:
+    """The worker's end; tells the run's end apart from errors of the user's code that look like it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._connection = Connection(descriptor)
+
+    def receive(self) -> Any:
+        try:
+            return self._connection.recv()
+        except (EOFError, ConnectionResetError) as error:
+            raise Gone from error
+
+    def send(self, message: object) -> None:
+        try:
+            self._connection.send(message)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise Gone from error
+
+
 def main() -> None:
     """Serve one run."""
     die_with_parent()
-    connection = Connection(int(sys.argv[1]))
-    worker = -1
+    pipe = Pipe(int(sys.argv[1]))
+    index = -1
     try:
-        setup: Setup = connection.recv()
-        worker = setup.worker
-        serve(connection, worker, make_worker(setup))
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        return  # the run is over
-    except BaseException as error:  # whatever it is, the parent must hear of it
-        connection.send(Failed(worker, f"{type(error).__name__}: {error}", traceback.format_exc()))
+        try:
+            setup: Setup = pipe.receive()
+            index = setup.worker
+            serve(pipe, index, make_worker(setup))
+        except Gone:
+            raise
+        except BaseException as error:  # whatever it is, the parent must hear of it
+            pipe.send(Failed(index, f"{type(error).__name__}: {error}", traceback.format_exc()))
+    except Gone:
+        return
 
 
 def die_with_parent() -> None:
@@ -50,6 +77,7 @@ def die_with_parent() -> None:
 
 def make_worker(setup: Setup) -> BlockWorker:
     """The block worker, on one core, with its view of the shared slots."""
+    sys.path[:] = setup.path
     torch.set_num_threads(1)
     if setup.core is not None:
         os.sched_setaffinity(0, {setup.core})
@@ -61,33 +89,33 @@ def make_worker(setup: Setup) -> BlockWorker:
     return worker_setup.make_worker(setup.layout.views(memory))
 
 
-def serve(connection: Connection, index: int, worker: BlockWorker) -> None:
+def serve(pipe: Pipe, index: int, worker: BlockWorker) -> None:
     """Answer messages until the pipe ends."""
-    connection.send(Ready(index))
+    pipe.send(Ready(index))
     while True:
-        match connection.recv():
+        match pipe.receive():
             case Prime(blocks):
                 for block in blocks:
                     worker.prime(block)
-                connection.send(Ready(index))
+                    pipe.send(Ready(index))
             case Launch(tasks):
-                run(connection, index, worker, [BlockUpdate(task) for task in tasks])
+                run(pipe, index, worker, [BlockUpdate(task) for task in tasks])
 
 
-def run(connection: Connection, index: int, worker: BlockWorker, updates: list[BlockUpdate]) -> None:
+def run(pipe: Pipe, index: int, worker: BlockWorker, updates: list[BlockUpdate]) -> None:
     """Run one launch, reporting its stages."""
     for update, stage in worker.run(updates):
         number = update.task.number
         match stage:
             case Stage.READ:
-                connection.send(Read(index, number))
+                pipe.send(Read(index, number))
             case Stage.COMPUTED:
-                connection.send(Computed(index, number))
-                granted = connection.recv()
+                pipe.send(Computed(index, number))
+                granted = pipe.receive()
                 assert granted == Grant(number), granted
             case Stage.PUBLISHED:
                 assert update.moved is not None
-                connection.send(Published(index, number, update.moved))
+                pipe.send(Published(index, number, update.moved))
 
 
 if __name__ == "__main__":
