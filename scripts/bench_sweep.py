@@ -19,6 +19,7 @@ from asyncred_gpu import GpuAsyncRED, RadonCT, load_denoiser
 from asyncred_gpu.denoiser import BlockDenoiser, DenoiserSettings
 from asyncred_gpu.experiments import retina_problem
 from asyncred_gpu.models import DnCNN
+from asyncred_gpu.operators.radon import PROJECTORS
 
 
 def best_of(count: int, work: Callable[[], object]) -> float:
@@ -63,13 +64,20 @@ def main() -> None:
     options.add_argument("--angles", type=int, default=180)
     options.add_argument("--workers", type=int, default=2)
     options.add_argument("--sweeps", type=int, default=12)
+    options.add_argument("--projector", choices=PROJECTORS, default="auto")
     chosen = options.parse_args()
 
     rates = {dtype: product_rate(dtype, chosen.workers) for dtype in (torch.float32, torch.bfloat16)}
     for dtype, rate in rates.items():
         print(f"matrix product, {dtype}, {chosen.workers} threads: {rate / 1e9:.0f} GFLOP/s")
     problem = retina_problem(size=chosen.size, angles=chosen.angles)
-    operator = RadonCT(problem.measured.sinogram, problem.measured.angles, problem.image_shape, center=problem.center)
+    operator = RadonCT(
+        problem.measured.sinogram,
+        problem.measured.angles,
+        problem.image_shape,
+        center=problem.center,
+        projector=chosen.projector,
+    )
     network = load_denoiser("dncnn", sigma=5)
     assert isinstance(network, DnCNN)
     solver = GpuAsyncRED(operator, network, num_workers=chosen.workers, momentum=0.8)
@@ -85,7 +93,7 @@ def main() -> None:
     again = max(product_rate(torch.bfloat16, chosen.workers), product_rate(torch.float32, chosen.workers))
     print(f"best matrix product after the run: {again / 1e9:.0f} GFLOP/s")
     print(
-        f"{len(grid)} blocks of {grid.block_shape}, {chosen.workers} workers, {solver.precision}: sweep {sweep:.3f} s "
+        f"{len(grid)} blocks of {grid.block_shape}, {chosen.workers} workers, {solver.precision}, {operator.projector}: sweep {sweep:.3f} s "
         f"(median of {len(ends) - 1}), floor {floor:.3f} s, ratio {sweep / floor:.2f}"
     )
 
