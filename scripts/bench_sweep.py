@@ -93,8 +93,9 @@ def main() -> None:
     again = max(product_rate(torch.bfloat16, chosen.workers), product_rate(torch.float32, chosen.workers))
     print(f"best matrix product after the run: {again / 1e9:.0f} GFLOP/s")
     print(
-        f"{len(grid)} blocks of {grid.block_shape}, {chosen.workers} workers, {solver.precision}, {operator.projector}: sweep {sweep:.3f} s "
-        f"(median of {len(ends) - 1}), floor {floor:.3f} s, ratio {sweep / floor:.2f}"
+        f"{len(grid)} blocks of {grid.block_shape}, {chosen.workers} workers, {solver.precision}, "
+        f"{operator.projector}: sweep {sweep:.3f} s (median of {len(ends) - 1}), floor {floor:.3f} s, "
+        f"ratio {sweep / floor:.2f}"
     )
 
 
