@@ -7,15 +7,15 @@ Nothing here knows what runs the workers: processes, streams or a simulation (ru
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .buffer import DoubleBuffer, Slots
+from .launches import LOOK_SECONDS, Launches
 from .monitor import MOST_SHRINKS, Monitor, StepGuard
 from .red import Moved, Step
 from .result import Progress, Status
@@ -23,15 +23,8 @@ from .runtime.base import Computed, Event, Lost, Published, Read, Runtime, Start
 from .scheduler import Scheduler, Ticket
 from .worker import Task
 
-# A worker that takes longer than this for its updates, and than 20 times the median, is taken for hung.
-HUNG_SECONDS = 10.0
-HUNG_FACTOR = 20.0
-# Before the first update of a run has finished, nobody knows what is long; likewise for a worker that starts.
-FIRST_SECONDS = 120.0
 # This many workers lost within one sweep end the run.
 MOST_REPLACEMENTS = 3
-# The longest wait for an event.
-LOOK_SECONDS = 1.0
 
 Plan = Callable[[Ticket], tuple[Step, int]]
 Subset = Callable[[int], "np.ndarray[tuple[int], np.dtype[np.intp]] | None"]
@@ -67,16 +60,6 @@ class _Update:
     moved: Moved | None = None
 
 
-@dataclass
-class _Launch:
-    """What a busy worker is at; `count` is 0 while a replacement starts up."""
-
-    numbers: set[int]
-    count: int
-    since: float
-    waiting: dict[int, float] = field(default_factory=dict)  # Computed, not granted yet: that isn't its fault
-
-
 class Engine:
     """One run. `plan` gives an update's step and minibatch draw, `subset` the minibatch of a draw."""
 
@@ -107,8 +90,7 @@ class Engine:
         self._callbacks = callbacks
         self._updates: dict[int, _Update] = {}
         self._queue: deque[int] = deque()
-        self._busy: dict[int, _Launch] = {}
-        self._durations: deque[float] = deque(maxlen=101)
+        self._launches = Launches(runtime.workers)
         self._lost_at: list[int] = []
         self._status: Status | None = None
         self.commits: list[Commit] = []
@@ -116,16 +98,14 @@ class Engine:
 
     def run(self) -> Status:
         """Run until a limit is met; the front slots then hold the last committed image."""
-        self._started = self._looked = time.perf_counter()
+        self._started = time.perf_counter()
         self._issue()
         while self._status is None:
             self._launch()
             for event in self._runtime.wait(self._patience()):
                 self._handle(event)
             self._commit_finished()
-            self._check_limit()
-            self._forgive_pause()
-            self._check_hung()
+            self._check_clock()
         return self._status
 
     @property
@@ -135,12 +115,9 @@ class Engine:
 
     # --- issue and launch ------------------------------------------------------------------------------------------
 
-    def _idle(self) -> list[int]:
-        return [worker for worker in range(self._runtime.workers) if worker not in self._busy]
-
     def _issue(self) -> None:
         """Issue what the scheduler lets: at once if it is eager, else only what an idle worker takes now."""
-        while self._scheduler.eager or len(self._queue) < self._per_launch * len(self._idle()):
+        while self._scheduler.eager or len(self._queue) < self._per_launch * len(self._launches.idle()):
             ticket = self._scheduler.issue()
             if ticket is None:
                 return
@@ -150,11 +127,11 @@ class Engine:
             self._queue.append(ticket.number)
 
     def _launch(self) -> None:
-        for worker in self._idle():
+        for worker in self._launches.idle():
             if not self._queue:
                 return
             numbers = [self._queue.popleft() for _ in range(min(self._per_launch, len(self._queue)))]
-            self._busy[worker] = _Launch(set(numbers), len(numbers), time.perf_counter())
+            self._launches.begin(worker, numbers)
             self._runtime.launch(worker, [self._task(number) for number in numbers])
 
     def _task(self, number: int) -> Task:
@@ -171,35 +148,29 @@ class Engine:
                     self._buffer.release(number)
                 self._grant_waiting()
             case Computed(worker, number):
-                self._busy[worker].waiting[number] = time.perf_counter()
+                self._launches.wait(worker, number)
                 self._grant_waiting()
             case Published(worker, number, moved):
                 self._published(worker, number, moved)
             case Started(worker):
-                del self._busy[worker]
+                self._launches.end(worker)
             case Lost(worker, reason):
                 self._lost(worker, reason)
 
     def _grant_waiting(self) -> None:
-        for worker, launch in self._busy.items():
-            for number in list(launch.waiting):
-                if self._buffer.writable(self._updates[number].ticket.block):
-                    launch.since += time.perf_counter() - launch.waiting.pop(number)
-                    self._runtime.grant(worker, number)
+        for worker, number in self._launches.waiting():
+            if self._buffer.writable(self._updates[number].ticket.block):
+                self._launches.go_on(worker, number)
+                self._runtime.grant(worker, number)
 
     def _published(self, worker: int, number: int, moved: Moved) -> None:
-        launch = self._busy[worker]
-        launch.numbers.remove(number)
-        if not launch.numbers:
-            self._durations.append((time.perf_counter() - launch.since) / launch.count)
-            del self._busy[worker]
+        self._launches.finish(worker, number)
         update = self._updates[number]
         update.moved = moved
         self._scheduler.finish(update.ticket)
 
     def _lost(self, worker: int, reason: str) -> None:
         """Give the lost worker's updates to a fresh one, or end with an error that names it."""
-        launch = self._busy.pop(worker, None)
         version = self._scheduler.version
         self._lost_at = [lost for lost in self._lost_at if lost > version - self._blocks] + [version]
         if len(self._lost_at) > MOST_REPLACEMENTS:
@@ -210,8 +181,9 @@ class Engine:
             )
         self.notes.append(f"After commit {self._scheduler.version}, worker {worker} {reason}; it was replaced.")
         self._runtime.replace(worker)  # first of all: a worker that only hung must not touch a slot again
-        self._busy[worker] = _Launch(set(), 0, time.perf_counter())
-        for number in sorted(launch.numbers, reverse=True) if launch else ():
+        undone = self._launches.end(worker)
+        self._launches.begin(worker, ())
+        for number in reversed(undone):
             self._repeat(worker, number)
         self._grant_waiting()
 
@@ -278,32 +250,13 @@ class Engine:
         limit = self._limits.time_limit
         return LOOK_SECONDS if limit is None else max(0.0, min(LOOK_SECONDS, limit - self.seconds))
 
-    def _check_limit(self) -> None:
+    def _check_clock(self) -> None:
         limit = self._limits.time_limit
         if self._status is None and limit is not None and self.seconds >= limit:
             self._status = Status.TIME_LIMIT
-
-    def _forgive_pause(self) -> None:
-        """Time in which this process didn't look (a slow callback, Ctrl-Z) isn't held against the workers."""
-        now = time.perf_counter()
-        away = now - self._looked - LOOK_SECONDS
-        if away > 0:
-            for launch in self._busy.values():
-                launch.since += away
-        self._looked = now
-
-    def _check_hung(self) -> None:
-        now = time.perf_counter()
-        for worker, launch in list(self._busy.items()):
-            most = self._most_seconds(launch)
-            if self._status is None and not launch.waiting and now - launch.since > most:
+        for worker, most in self._launches.look():
+            if self._status is None:
                 self._lost(worker, f"gave no result for {most:.0f} s")
-
-    def _most_seconds(self, launch: _Launch) -> float:
-        """How long a launch may take before its worker is taken for hung."""
-        if not launch.count or not self._durations:
-            return FIRST_SECONDS
-        return launch.count * max(HUNG_SECONDS, HUNG_FACTOR * statistics.median(self._durations))
 
 
 def guarded(step: Step, guard: StepGuard | None, block: int) -> Step:

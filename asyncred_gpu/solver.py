@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -182,16 +183,13 @@ class GpuAsyncRED:
         setup = time.perf_counter()
         denoiser = DenoiserSettings(self.halo, self.precision, prepared.scale)
         worker_setup = WorkerSetup(self.operator, self.network, denoiser, self.tau, self.mask)
-        runtime = make_runtime(worker_setup, self.parallelism.workers, prepared.image)
-        try:
+        with closing(make_runtime(worker_setup, self.parallelism.workers, prepared.image)) as runtime:
             runtime.prime()
             started = time.perf_counter()
             engine, buffer = self._engine(runtime, monitor, prepared, updates, limits, callbacks, schedule)
             status = engine.run()
             image = grid.join([runtime.slots[i][slot].pixels for i, slot in enumerate(buffer.front())])
             seconds = engine.seconds
-        finally:
-            runtime.close()
         timings = {"setup": setup - begun, "start": started - setup, "run": seconds}
         return Result(
             image=self.operator.like_input(image),

@@ -19,7 +19,7 @@ from asyncred_gpu import GpuAsyncRED, RadonCT, load_denoiser
 from asyncred_gpu.denoiser import BlockDenoiser, DenoiserSettings
 from asyncred_gpu.experiments import retina_problem
 from asyncred_gpu.models import DnCNN
-from asyncred_gpu.operators.radon import PROJECTORS
+from asyncred_gpu.operators.checks import PROJECTORS
 
 
 def best_of(count: int, work: Callable[[], object]) -> float:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asyncred_gpu import GpuAsyncRED, engine
+from asyncred_gpu import GpuAsyncRED, WorkerError, launches
 
 from .helpers import small_network, small_scan
 
@@ -97,7 +97,7 @@ def test_a_killed_worker_is_replaced_and_the_run_goes_on(order):
 
 
 def test_a_stopped_worker_is_noticed_within_its_limit_and_replaced(monkeypatch):
-    monkeypatch.setattr(engine, "HUNG_SECONDS", 2.0)
+    monkeypatch.setattr(launches, "HUNG_SECONDS", 2.0)
     stop = Disturb(signal.SIGSTOP)
     result = run(stop)
     assert len(result.schedule) == 8 * 16
@@ -106,7 +106,7 @@ def test_a_stopped_worker_is_noticed_within_its_limit_and_replaced(monkeypatch):
 
 
 def test_workers_that_keep_dying_end_the_run_with_an_error_that_names_one():
-    with pytest.raises(engine.WorkerError, match=r"worker \d was killed by signal 9; 3 workers were replaced before"):
+    with pytest.raises(WorkerError, match=r"worker \d was killed by signal 9; 3 workers were replaced before"):
         run(Disturb(signal.SIGKILL, at=(10, 13, 16, 19)))
 
 
@@ -119,10 +119,10 @@ def test_an_error_in_a_callback_reaches_the_caller():
 
 
 def test_a_slow_callback_is_not_held_against_the_workers(monkeypatch):
-    monkeypatch.setattr(engine, "HUNG_SECONDS", 2.0)
+    monkeypatch.setattr(launches, "HUNG_SECONDS", 2.0)
     slow = run(lambda progress: time.sleep(5.0 if progress.update == 30 else 0.0))
     assert not slow.notes
-    monkeypatch.setattr(engine.Engine, "_forgive_pause", lambda self: None)
+    monkeypatch.setattr(launches.Launches, "_forgive", lambda self, pause: None)
     assert run(lambda progress: time.sleep(5.0 if progress.update == 30 else 0.0)).notes
 
 

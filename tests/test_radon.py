@@ -286,7 +286,7 @@ def test_joseph_agrees_with_the_reference_for_random_geometries(seed):
 def test_without_a_compiler_auto_is_astra(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    monkeypatch.setattr("asyncred_gpu.operators.radon.host_kernels", host_kernels.__wrapped__)
+    monkeypatch.setattr("asyncred_gpu.operators.checks.host_kernels", host_kernels.__wrapped__)
     assert RadonCT(noise(9, 21), half_turn(9), (12, 14)).projector == "astra"
     with pytest.raises(HostBuildError, match=r"No C\+\+ compiler .* is on the path. Install one"):
         RadonCT(noise(9, 21), half_turn(9), (12, 14), projector="joseph")

@@ -12,6 +12,16 @@ from typing import Any, Protocol, Self
 from ..blocks import BlockGrid, FloatArray, IndexArray
 
 
+class WindowProjector(Protocol):
+    """A matched pair for one window of the image and one footprint."""
+
+    def forward(self, pixels: FloatArray, out: FloatArray) -> None: ...
+
+    def adjoint(self, sinogram: FloatArray, out: FloatArray) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class BlockOperator(Protocol):
     """A linear operator seen block by block; picklable, so that a worker in another process can hold a copy."""
 

@@ -10,8 +10,10 @@ import numpy as np
 
 from ..arrays import as_numpy
 from ..blocks import FloatArray
+from ..kernels.host_build import HostBuildError, host_kernels
 from .footprint import Float64Array
 
+PROJECTORS = ("auto", "joseph", "astra")
 # More pixels than this can't be indexed by 32-bit integers on a GPU, and fill 8 GiB in float32.
 MOST_PIXELS = 2**31 - 1
 # A little over a turn, so that a scan that ends where it began passes.
@@ -83,3 +85,31 @@ def check_weights(weights: Any, shape: tuple[int, ...]) -> FloatArray | None:
     if float(checked.max()) == 0:
         raise ValueError("weights are all zero: no ray would count. Pass a positive weight for the rays to use.")
     return checked
+
+
+def check_projector(projector: Any) -> str:
+    """The projector meant, "joseph" or "astra".
+
+    Raises:
+        ValueError: no projector of that name.
+        HostBuildError: "joseph" was asked for, and can't be compiled here.
+    """
+    if projector not in PROJECTORS:
+        raise ValueError(f"projector={projector!r} isn't available. Pass one of {', '.join(PROJECTORS)}.")
+    if projector == "astra":
+        return "astra"
+    try:
+        host_kernels()
+    except HostBuildError:
+        if projector == "joseph":
+            raise
+        return "astra"
+    return "joseph"
+
+
+def check_shape(name: str, array: FloatArray, expected: tuple[int, ...]) -> None:
+    """A kernel would write beyond an array of another shape."""
+    if array.shape != expected or array.dtype != np.float32:
+        raise ValueError(
+            f"{name} is {array.shape} {array.dtype}, this block's is {expected} float32. Pass an array like that."
+        )

@@ -6,6 +6,8 @@ Forward and adjoint are matched: the adjoint gathers with the very weights the f
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -29,24 +31,19 @@ class JosephProjector:
         self._fans = np.ascontiguousarray(fans)
 
     def forward(self, pixels: FloatArray, out: FloatArray) -> None:
-        source = np.ascontiguousarray(pixels, np.float32)
-        target = out if out.flags.c_contiguous else np.empty(out.shape, np.float32)
-        self._call(self._kernels.joseph_forward, source, target)
-        if target is not out:
-            np.copyto(out, target)
+        self._call(self._kernels.joseph_forward, pixels, out)
 
     def adjoint(self, sinogram: FloatArray, out: FloatArray) -> None:
-        source = np.ascontiguousarray(sinogram, np.float32)
+        self._call(self._kernels.joseph_adjoint, sinogram, out)
+
+    def _call(self, kernel: Callable[..., None], array: FloatArray, out: FloatArray) -> None:
+        rows, cols = self._shape
+        source = np.ascontiguousarray(array, np.float32)
         target = out if out.flags.c_contiguous else np.empty(out.shape, np.float32)
-        self._call(self._kernels.joseph_adjoint, source, target)
+        fans = self._fans
+        kernel(source.ctypes.data, rows, cols, fans.ctypes.data, len(fans), self._width, target.ctypes.data)
         if target is not out:
             np.copyto(out, target)
-
-    def _call(self, kernel: object, source: FloatArray, target: FloatArray) -> None:
-        rows, cols = self._shape
-        kernel(  # type: ignore[operator]
-            source.ctypes.data, rows, cols, self._fans.ctypes.data, len(self._fans), self._width, target.ctypes.data
-        )
 
     def close(self) -> None:
         """Nothing to give back."""

@@ -9,34 +9,32 @@ Source: Joseph, IEEE TMI 1982; van Aarle et al., Optics Express 2016 (ASTRA).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import astra
 import numpy as np
 
 from ..arrays import as_numpy, checksum, converter_like
 from ..blocks import BlockGrid, FloatArray, IndexArray, Window, choose_block_shape
-from ..kernels.host_build import HostBuildError, host_kernels
-from .checks import check_angles, check_center, check_image_shape, check_spacing, check_weights
+from .base import WindowProjector
+from .checks import (
+    check_angles,
+    check_center,
+    check_image_shape,
+    check_projector,
+    check_shape,
+    check_spacing,
+    check_weights,
+)
 from .footprint import Float64Array, Footprint, ParallelGeometry, block_footprint, ray_vectors
 from .joseph import JosephProjector, ray_fans
 from .power import largest_eigenvalue
 from .ramp import ramp_filtered
+from .shares import add_share
 
-PROJECTORS = ("auto", "joseph", "astra")
 START_KINDS = ("auto", "fbp", "adjoint", "zeros")
 # A scaled minibatch's Lipschitz constant depends on the draw: this many draws are measured, the largest counts.
 MINIBATCH_DRAWS = 3
-
-
-class WindowProjector(Protocol):
-    """A matched pair for one window of the image and one footprint."""
-
-    def forward(self, pixels: FloatArray, out: FloatArray) -> None: ...
-
-    def adjoint(self, sinogram: FloatArray, out: FloatArray) -> None: ...
-
-    def close(self) -> None: ...
 
 
 class AstraProjector:
@@ -106,10 +104,6 @@ class RadonCT:
         projector: str = "auto",
         normalize: bool = True,
     ) -> None:
-        if projector not in PROJECTORS:
-            raise ValueError(
-                f"projector={projector!r} isn't available in this version. Pass one of {', '.join(PROJECTORS)}."
-            )
         self._convert = converter_like(sinogram)
         self.sinogram = as_numpy(sinogram, "sinogram", 2)
         detectors = self.sinogram.shape[1]
@@ -121,7 +115,7 @@ class RadonCT:
             center=check_center(center, detectors),
         )
         self.weights = check_weights(weights, self.sinogram.shape)
-        self.projector = resolve_projector(projector)
+        self.projector = check_projector(projector)
         self.normalize = normalize
         self._constants: dict[Any, float] = {}  # Lipschitz constants of the raw operator, shared between block grids
         # Constants of the whole operator are computed on these blocks, so that they never differ in their last bits.
@@ -361,47 +355,6 @@ class RadonCT:
         if key not in self._constants:
             self._constants[key] = float(compute())
         return self._constants[key]
-
-
-def resolve_projector(projector: str) -> str:
-    """The projector meant, "joseph" or "astra".
-
-    Raises:
-        HostBuildError: "joseph" was asked for, and can't be compiled here.
-    """
-    if projector == "astra":
-        return projector
-    try:
-        host_kernels()
-    except HostBuildError:
-        if projector == "joseph":
-            raise
-        return "astra"
-    return "joseph"
-
-
-def check_shape(name: str, array: FloatArray, expected: tuple[int, ...]) -> None:
-    """A kernel would write beyond an array of another shape."""
-    if array.shape != expected or array.dtype != np.float32:
-        raise ValueError(
-            f"{name} is {array.shape} {array.dtype}, this block's is {expected} float32. Pass an array like that."
-        )
-
-
-def add_share(out: FloatArray, start: IndexArray, share: FloatArray, there: Footprint, angles: IndexArray) -> None:
-    """out[θ, k] += s_j[θ, k + start[θ] − there.start[θ]] where the two footprints overlap."""
-    width = out.shape[1]
-    offset = start - there.start[angles]
-    rows = np.flatnonzero((offset < there.width) & (offset > -width))
-    if not len(rows):
-        return
-    source = offset[rows, None] + np.arange(width)
-    outside = (source < 0) | (source >= there.width)
-    np.clip(source, 0, there.width - 1, out=source)
-    source += (angles[rows] * there.width)[:, None]
-    values = share.reshape(-1).take(source)
-    values[outside] = 0
-    out[rows] += values
 
 
 def project(

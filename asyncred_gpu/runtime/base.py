@@ -82,7 +82,7 @@ class WorkerSetup:
 
 
 class Runtime(Protocol):
-    """Runs workers; used as a context manager, which ends them whatever happens."""
+    """Runs workers until it is closed."""
 
     @property
     def workers(self) -> int: ...

@@ -16,8 +16,6 @@ import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import cloudpickle
 import numpy as np
@@ -76,14 +74,6 @@ class CpuRuntime:
     @property
     def workers(self) -> int:
         return len(self._processes)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     # --- processes -------------------------------------------------------------------------------------------------
 

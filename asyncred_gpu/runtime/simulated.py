@@ -7,8 +7,7 @@ durations. One stage of one worker runs at a time; a stage is the smallest step 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 import numpy as np
 
@@ -87,14 +86,6 @@ class SimulatedRuntime:
     @property
     def workers(self) -> int:
         return len(self._running)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def prime(self) -> None:
         for block in range(len(self.slots)):

@@ -1,0 +1,92 @@
+"""What every worker is at, and which of them is hung. Owned by the engine; seconds of a monotonic clock.
+
+A worker is hung if its updates take more than max(10 s, 20 × the median) each. Waiting for a back slot doesn't count,
+nor does time in which this process itself didn't look: a slow callback, Ctrl-Z.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+HUNG_SECONDS = 10.0
+HUNG_FACTOR = 20.0
+# Before the first update of a run has finished, nobody knows what is long; likewise for a worker that starts.
+FIRST_SECONDS = 120.0
+# The longest time between two looks at the clock.
+LOOK_SECONDS = 1.0
+
+
+@dataclass
+class _Launch:
+    """Updates of one launch that aren't published yet; none, if a replacement is starting up."""
+
+    numbers: set[int]
+    count: int
+    since: float
+    waiting: dict[int, float] = field(default_factory=dict)  # update: since when it waits for its back slot
+
+
+class Launches:
+    """The launches under way, one a busy worker."""
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._busy: dict[int, _Launch] = {}
+        self._durations: deque[float] = deque(maxlen=101)
+        self._looked = time.perf_counter()
+
+    def idle(self) -> list[int]:
+        """Workers that could take a launch."""
+        return [worker for worker in range(self._workers) if worker not in self._busy]
+
+    def begin(self, worker: int, numbers: Sequence[int]) -> None:
+        """The worker has got these updates; none: it is starting up."""
+        self._busy[worker] = _Launch(set(numbers), len(numbers), time.perf_counter())
+
+    def finish(self, worker: int, number: int) -> None:
+        """The update is published; after its last one the worker is idle."""
+        launch = self._busy[worker]
+        launch.numbers.remove(number)
+        if not launch.numbers:
+            self._durations.append((time.perf_counter() - launch.since) / launch.count)
+            del self._busy[worker]
+
+    def end(self, worker: int) -> list[int]:
+        """The worker is lost, or ready after its start: forget its launch; returns the updates it leaves undone."""
+        launch = self._busy.pop(worker, None)
+        return sorted(launch.numbers) if launch else []
+
+    def wait(self, worker: int, number: int) -> None:
+        """The update waits for its back slot."""
+        self._busy[worker].waiting[number] = time.perf_counter()
+
+    def waiting(self) -> list[tuple[int, int]]:
+        """(worker, update) of all that wait for their back slots."""
+        return [(worker, number) for worker, launch in self._busy.items() for number in launch.waiting]
+
+    def go_on(self, worker: int, number: int) -> None:
+        """The update waits no longer."""
+        launch = self._busy[worker]
+        launch.since += time.perf_counter() - launch.waiting.pop(number)
+
+    def look(self) -> list[tuple[int, float]]:
+        """(worker, its limit in seconds) of all that are hung; to be called at least every LOOK_SECONDS."""
+        now = time.perf_counter()
+        self._forgive(now - self._looked - LOOK_SECONDS)
+        self._looked = now
+        limits = {worker: self._most_seconds(launch) for worker, launch in self._busy.items() if not launch.waiting}
+        return [(worker, most) for worker, most in limits.items() if now - self._busy[worker].since > most]
+
+    def _forgive(self, pause: float) -> None:
+        if pause > 0:
+            for launch in self._busy.values():
+                launch.since += pause
+
+    def _most_seconds(self, launch: _Launch) -> float:
+        if not launch.count or not self._durations:
+            return FIRST_SECONDS
+        return launch.count * max(HUNG_SECONDS, HUNG_FACTOR * statistics.median(self._durations))
