@@ -1,4 +1,4 @@
-"""Asynchronous regularization by denoising (Async-RED) for large computed tomography and compressed sensing."""
+"""Asynchronous regularization by denoising (Async-RED) for large computed tomography."""
 
 from .denoiser import load_denoiser
 from .metrics import snr

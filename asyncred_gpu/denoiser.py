@@ -6,6 +6,7 @@ Denoisers are not scale-equivariant: c brings the image to the intensities the n
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -35,13 +36,18 @@ def load_denoiser(denoiser: str | Path | nn.Module = "dncnn", sigma: float = 5) 
 
     Args:
         denoiser: "dncnn" (the shipped weights), a path (.safetensors of ours, .npz of TensorFlow kernels), or any
-            torch module that returns the residual, which is passed through.
+            torch module that returns the residual; one in training mode is copied and put in evaluation mode.
         sigma: noise level the network was trained for, in grey levels of 255; for shipped weights.
     Raises:
         ValueError, FileNotFoundError: no such weights, or a file that holds none.
     """
     if isinstance(denoiser, nn.Module):
-        return denoiser.eval()
+        return copy.deepcopy(denoiser).eval() if denoiser.training else denoiser
+    if not isinstance(denoiser, str | Path):
+        raise TypeError(
+            f"denoiser is a {type(denoiser).__name__}. Pass a torch module that returns the residual x − D(x), "
+            f"a shipped denoiser's name ({', '.join(SHIPPED)}), or a path."
+        )
     if isinstance(denoiser, str) and denoiser in SHIPPED:
         return load_weights(weights_path(f"{denoiser}_sigma{sigma:g}"))[0]
     path = Path(denoiser)
@@ -70,7 +76,7 @@ def resolve_halo(pad: Any, network: nn.Module) -> int:
     """
     if pad == "exact":
         if isinstance(network, LocalNetwork):
-            return int(network.receptive_radius)
+            return checked_radius(network.receptive_radius)
         raise ValueError(
             f"pad='exact' needs the receptive radius, and {type(network).__name__} has no attribute "
             "receptive_radius. Set it on your module (the sum of its layers' half widths), or pass pad as a number."
@@ -78,6 +84,13 @@ def resolve_halo(pad: Any, network: nn.Module) -> int:
     if isinstance(pad, bool) or not isinstance(pad, int) or pad < 0:
         raise ValueError(f"pad={pad!r} isn't a halo. Pass 'exact' or a number of pixels >= 0.")
     return pad
+
+
+def checked_radius(radius: Any) -> int:
+    """A network's receptive radius as a whole number >= 0."""
+    if isinstance(radius, bool) or not isinstance(radius, int) or radius < 0:
+        raise ValueError(f"receptive_radius={radius!r} isn't a number of pixels. Set it to a whole number >= 0.")
+    return radius
 
 
 def resolve_precision(precision: str) -> str:
@@ -135,7 +148,13 @@ class BlockDenoiser:
         halo = self.settings.halo
         if self._dncnn is not None and halo >= self._dncnn.receptive_radius:
             return self._valid(_trimmed(image, halo - self._dncnn.receptive_radius))
-        return _trimmed(self._network(image), halo)
+        residual = self._network(image)
+        if residual.shape != image.shape:
+            raise ValueError(
+                f"The denoiser returned {tuple(residual.shape)} for an image {tuple(image.shape)}. "
+                "It must return the residual in the image's shape: pad inside the module."
+            )
+        return _trimmed(residual, halo)
 
     def _valid(self, features: Tensor) -> Tensor:
         """The DnCNN without padding. The first layer stays float32: rounding the image itself costs most."""

@@ -218,6 +218,10 @@ class Engine:
         assert moved is not None
         if not moved.finite:  # never flipped: the front slots keep the last finite image
             self._status = Status.DIVERGED
+            self.notes.append(
+                f"After commit {self._scheduler.version}, the update of block {ticket.block} was infinite or NaN: the "
+                "step is far too long, or the denoiser returned such values."
+            )
             return
         number = self._scheduler.commit(ticket)
         self._buffer.release(ticket.number)

@@ -49,6 +49,14 @@ class StepGuard:
         return False
 
 
+def decibels(energy: float, error: float) -> float:
+    """10·log10 of energy over error, −inf for an error that is infinite or undefined."""
+    if error == 0:
+        return math.inf
+    ratio = energy / error
+    return 10 * math.log10(ratio) if ratio > 0 else -math.inf
+
+
 class Monitor:
     """Residual, SNR and history of one run."""
 
@@ -65,8 +73,9 @@ class Monitor:
 
     def _error(self, block: int, pixels: FloatArray) -> float:
         assert self._reference is not None
-        difference = pixels - self._reference[self._grid.window(block).slices]
-        return float(np.vdot(difference, difference))
+        with np.errstate(over="ignore", invalid="ignore"):  # a run that diverges
+            difference = pixels - self._reference[self._grid.window(block).slices]
+            return float(np.vdot(difference, difference))
 
     @property
     def gradient_squared(self) -> float:
@@ -95,7 +104,7 @@ class Monitor:
         if self._reference is not None:
             self._errors[block] = self._error(block, pixels)
             error = float(self._errors.sum())
-            snr = 10 * math.log10(self._energy / error) if error > 0 else math.inf
+            snr = decibels(self._energy, error)
         progress = Progress(
             update=commit + 1,
             sweep=(commit + 1) / len(self._grid),

@@ -85,7 +85,11 @@ def _method_options(group: argparse._ArgumentGroup) -> None:
         "--intensity-scale", type=number_or("auto", above=0), help="what counts as 1 to the denoiser, or auto [auto]"
     )
     group.add_argument("--nonnegative", action="store_true", help="clip at zero")
-    group.add_argument("--field-of-view", choices=["circle", "none"], help="pixels that count [none; scan: circle]")
+    group.add_argument(
+        "--field-of-view",
+        choices=["circle", "none"],
+        help="pixels outside are zero, so the object must lie inside [none; scan: circle]",
+    )
 
 
 def _run_options(group: argparse._ArgumentGroup) -> None:

@@ -109,6 +109,11 @@ def check_parallelism(workers: int, per_launch: int, max_staleness: Any, blocks:
     return Parallelism(workers, per_launch, staleness)
 
 
+def check_callbacks(callbacks: Any) -> None:
+    if not isinstance(callbacks, list | tuple) or not all(callable(callback) for callback in callbacks):
+        raise TypeError(f"callbacks={callbacks!r} isn't a list of functions. Pass callbacks=[function].")
+
+
 def check_momentum(momentum: float, in_flight: int, blocks: int) -> None:
     """Heavy ball with most blocks in flight diverges (measured with all of them): refused above half."""
     if momentum > 0 and 2 * in_flight > blocks:

@@ -29,6 +29,7 @@ from .runtime.base import Runtime, WorkerSetup
 from .runtime.cpu import CpuRuntime, available_cores
 from .scheduler import FreeScheduler, OrderedScheduler, ReplayScheduler, Scheduler, Ticket, make_sampler
 from .settings import (
+    check_callbacks,
     check_count,
     check_device,
     check_minibatch,
@@ -45,6 +46,10 @@ from .settings import (
 
 # The start image's percentile that counts as white: a few hot pixels don't.
 WHITE_PERCENTILE = 99.9
+# More of the start's intensity than this outside the field of view is no noise.
+OUTSIDE_SHARE = 0.08
+# No limit in updates: what a 64-bit count holds, nearly.
+UNLIMITED = 2**62
 
 RuntimeFactory = Callable[[WorkerSetup, int, FloatArray], Runtime]
 
@@ -57,6 +62,7 @@ class _Prepared:
     scale: float
     steps: tuple[Step, ...]
     common: Mapping[str, Any]
+    notes: tuple[str, ...]
 
 
 class GpuAsyncRED:
@@ -77,7 +83,7 @@ class GpuAsyncRED:
         order: "free", or "ordered": the same image every time, bit for bit.
         intensity_scale: c in R_c(x) = c·R(x/c); "auto": the 99.9th percentile of the start image; 1.0: off.
         nonnegative: clip every block at its commit.
-        field_of_view: None, "circle" or a mask; pixels outside stay zero.
+        field_of_view: None, "circle" or a mask; pixels outside stay zero, so the whole object must lie inside.
         precision: "float32", "bfloat16", or "auto" (bfloat16 where the processor multiplies it natively).
         blocks_per_launch: updates a worker takes at a time.
         device: "auto" or "cpu" (a pool of processes).
@@ -168,18 +174,19 @@ class GpuAsyncRED:
         callbacks: Sequence[Callable[[Progress], None]],
         replay: Schedule | str | Path | None,
     ) -> Result:
+        check_callbacks(callbacks)
         schedule = None if replay is None else self._check_schedule(replay)
-        updates, finished = self._limit(max_sweeps, max_updates, schedule)
+        updates, finished = self._limit(max_sweeps, max_updates, schedule, time_limit is not None)
         limits = Limits(
             None if time_limit is None else check_number("time_limit", time_limit, 0.0),
             None if tol is None else check_number("tol", tol, 0.0),
             finished,
         )
-        truth = None if reference is None else self._image("reference", reference)
+        truth = None if reference is None else self._reference(reference)
         begun = time.perf_counter()
         prepared = self._prepare(x0, schedule)
         grid = self.operator.grid
-        monitor = Monitor(grid, prepared.image, truth, updates / len(grid))
+        monitor = Monitor(grid, prepared.image, truth, math.inf if updates == UNLIMITED else updates / len(grid))
         setup = time.perf_counter()
         denoiser = DenoiserSettings(self.halo, self.precision, prepared.scale)
         worker_setup = WorkerSetup(self.operator, self.network, denoiser, self.tau, self.mask)
@@ -197,14 +204,14 @@ class GpuAsyncRED:
             history=monitor.history(),
             schedule=self._schedule(engine, prepared, schedule),
             settings=self._settings(prepared),
-            notes=tuple(engine.notes),
+            notes=(*prepared.notes, *engine.notes),
             timings=timings,
         )
 
     # --- the start ---------------------------------------------------------------------------------------------------
 
     def _limit(
-        self, max_sweeps: float | None, max_updates: int | None, schedule: Schedule | None
+        self, max_sweeps: float | None, max_updates: int | None, schedule: Schedule | None, timed: bool
     ) -> tuple[int, Status]:
         """How many updates at most, and what ending there is called."""
         if schedule is not None:
@@ -213,7 +220,11 @@ class GpuAsyncRED:
         sweeps = math.inf if max_sweeps is None else check_number("max_sweeps", max_sweeps, 0.0) * blocks
         updates = math.inf if max_updates is None else check_count("max_updates", max_updates, 0)
         if sweeps == updates == math.inf:
-            raise ValueError("max_sweeps and max_updates are both None: nothing ends the run. Pass one of them.")
+            if timed:
+                return UNLIMITED, Status.MAX_UPDATES
+            raise ValueError(
+                "max_sweeps, max_updates and time_limit are all None: nothing ends the run. Pass one of them."
+            )
         if updates < sweeps:
             return int(updates), Status.MAX_UPDATES
         return round(sweeps), Status.MAX_SWEEPS
@@ -226,6 +237,12 @@ class GpuAsyncRED:
             )
         return checked
 
+    def _reference(self, reference: Any) -> FloatArray:
+        truth = self._image("reference", reference)
+        if not truth.any():
+            raise ValueError("reference is zero everywhere: no SNR is defined. Pass the true image, or None.")
+        return truth
+
     def _prepare(self, x0: Any, schedule: Schedule | None) -> _Prepared:
         image = self.operator.start(x0) if isinstance(x0, str) else self._image("x0", x0)
         scale = self.intensity_scale
@@ -233,6 +250,7 @@ class GpuAsyncRED:
             scale = float(schedule.settings["intensity_scale"])
         elif scale is None:
             scale = intensity_scale_of(image) or intensity_scale_of(self.operator.start("auto")) or 1.0
+        notes = outside_notes(image, self.mask)
         if self.mask is not None:
             image = image * self.mask
         if self.nonnegative:
@@ -243,7 +261,7 @@ class GpuAsyncRED:
             check_replay(schedule.settings, common)
         # Also for a replay: the workers' copies of the operator then have ‖A‖² and needn't compute it.
         steps = tuple(self._step(i) for i in range(len(self.operator.grid)))
-        return _Prepared(image, scale, steps, common)
+        return _Prepared(image, scale, steps, common, notes)
 
     def _step(self, block: int) -> Step:
         factor = 1.0 if self.minibatch is None else self.operator.minibatch_factor(self.minibatch)
@@ -333,6 +351,7 @@ class GpuAsyncRED:
     def _settings(self, prepared: _Prepared) -> dict[str, Any]:
         """Every setting as it is used, ready for JSON; data and weights by their checksums."""
         return dict(prepared.common) | {
+            **self.operator.details,
             "intensity_scale": prepared.scale,
             "step": self.step,
             "momentum": self.momentum,
@@ -346,6 +365,8 @@ class GpuAsyncRED:
         }
 
     def _check_schedule(self, replay: Schedule | str | Path) -> Schedule:
+        if not isinstance(replay, Schedule | str | Path):
+            raise TypeError(f"replay is a {type(replay).__name__}. Pass result.schedule, or the path it was saved to.")
         schedule = replay if isinstance(replay, Schedule) else Schedule.load(replay)
         schedule.check(len(self.operator.grid))
         return schedule
@@ -369,6 +390,19 @@ class GpuAsyncRED:
 def intensity_scale_of(image: FloatArray) -> float:
     """What counts as white in the image: its 99.9th percentile, or 0 if that isn't positive."""
     return max(0.0, float(np.percentile(image, WHITE_PERCENTILE)))
+
+
+def outside_notes(image: FloatArray, mask: FloatArray | None) -> tuple[str, ...]:
+    """A note if the object reaches outside the field of view: the measurements then can't be met inside it alone."""
+    if mask is None:
+        return ()
+    total, outside = float(np.sum(image, dtype=np.float64)), float(np.sum(image * (1 - mask), dtype=np.float64))
+    if total <= 0 or outside <= OUTSIDE_SHARE * total:
+        return ()
+    return (
+        f"{100 * outside / total:.0f} % of the start image lies outside the field of view, where pixels are held at "
+        "zero: expect a bright rim. Use a larger image or field_of_view=None.",
+    )
 
 
 def draw_minibatch(seed: int, draw: int, measurements: int, count: int | None) -> IndexArray | None:

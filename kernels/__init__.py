@@ -1,1 +1,1 @@
-"""CUDA sources and their loader."""
+"""The projector's arithmetic in C++ that CUDA can share, and its build for the host."""

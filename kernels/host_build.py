@@ -38,13 +38,21 @@ def host_kernels() -> ctypes.CDLL:
         _compile(compiler, library)
     try:
         kernels = ctypes.CDLL(str(library))
-    except OSError as error:
-        raise HostBuildError(f"{library} can't be loaded ({error}). Remove it and try again.") from error
+    except OSError:  # damaged, so once more
+        _compile(compiler, library)
+        kernels = _loaded(library)
     for function in (kernels.joseph_forward, kernels.joseph_adjoint):
         number, array = ctypes.c_int, ctypes.c_void_p
         function.argtypes = [array, number, number, array, number, number, array]
         function.restype = None
     return kernels
+
+
+def _loaded(library: Path) -> ctypes.CDLL:
+    try:
+        return ctypes.CDLL(str(library))
+    except OSError as error:
+        raise HostBuildError(f"{library} can't be loaded ({error}). Set CXX to another compiler.") from error
 
 
 def find_compiler() -> str:

@@ -65,4 +65,9 @@ else
     pip install "torch==2.13.0+cpu" --extra-index-url https://download.pytorch.org/whl/cpu --retries 1
 fi
 pip install --editable "$root${extras:+[$extras]}"
+# A script beside a clone named asyncred_gpu would otherwise take the clone's folder for the package.
+"$venv/bin/python" - "$root" <<'PYTHON'
+import pathlib, sys, sysconfig
+pathlib.Path(sysconfig.get_paths()["purelib"], "asyncred_gpu_checkout.pth").write_text(sys.argv[1] + "\n")
+PYTHON
 touch "$venv/.ready"

@@ -92,7 +92,7 @@ def test_precision_and_halo_settings():
 
 def test_loading(tmp_path):
     module = LinearResidual()
-    assert load_denoiser(module) is module
+    assert load_denoiser(module.eval()) is module
     with pytest.raises(FileNotFoundError, match="neither a shipped denoiser"):
         load_denoiser("bm3d")
     with pytest.raises(ValueError, match=r"No weights are named 'dncnn_sigma7'\. The package has: dncnn_sigma5"):

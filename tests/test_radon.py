@@ -287,9 +287,20 @@ def test_without_a_compiler_auto_is_astra(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setattr("asyncred_gpu.operators.checks.host_kernels", host_kernels.__wrapped__)
-    assert RadonCT(noise(9, 21), half_turn(9), (12, 14)).projector == "astra"
+    with pytest.warns(UserWarning, match=r"ASTRA's projectors are used.*No C\+\+ compiler"):
+        assert RadonCT(noise(9, 21), half_turn(9), (12, 14)).projector == "astra"
     with pytest.raises(HostBuildError, match=r"No C\+\+ compiler .* is on the path. Install one"):
         RadonCT(noise(9, 21), half_turn(9), (12, 14), projector="joseph")
+
+
+@needs_compiler
+def test_a_damaged_library_is_compiled_again(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    host_kernels.__wrapped__()
+    (library,) = tmp_path.glob("asyncred_gpu/*.so")
+    library.unlink()  # it may be mapped still: writing into it would crash this process
+    library.write_bytes(b"no library")
+    assert host_kernels.__wrapped__().joseph_forward
 
 
 @needs_compiler

@@ -13,6 +13,12 @@ from asyncred_gpu.blocks import BlockGrid
 from .helpers import LinearResidual, blobs, half_turn, relative, small_network, small_scan
 
 
+class WithRadius(torch.nn.Identity):
+    def __init__(self, radius):
+        super().__init__()
+        self.receptive_radius = radius
+
+
 @pytest.fixture(scope="module")
 def scan():
     return small_scan(size=48, angles=24, noise=0.5)
@@ -138,6 +144,7 @@ def test_limits_end_a_run(scan, network):
     assert solver.run(max_updates=3).status is Status.MAX_UPDATES
     assert len(solver.run(max_updates=3).schedule) == 3
     assert solver.run(max_sweeps=2).status is Status.MAX_SWEEPS
+    assert solver.run(max_sweeps=None, time_limit=0.2).status is Status.TIME_LIMIT
     timed = solver.run(max_sweeps=1e6, time_limit=0.5)
     assert timed.status is Status.TIME_LIMIT and 0.4 < timed.timings["run"] < 2.0
     start = blobs(48, 48)
@@ -168,6 +175,36 @@ class Broken(torch.nn.Module):
 
     def forward(self, image):
         raise RuntimeError("the cat sat on the weights")
+
+
+class Shrinking(WithRadius):
+    def forward(self, image):
+        return image[..., 1:-1, 1:-1]
+
+
+def test_a_denoiser_that_changes_the_shape_is_named(scan):
+    with pytest.raises(WorkerError, match=r"The denoiser returned \(1, 1, 24, 24\) for an image \(1, 1, 26, 26\)"):
+        GpuAsyncRED(scan[0], Shrinking(1), block_shape=(24, 24)).run(1)
+
+
+def test_the_users_module_stays_in_training_mode(scan):
+    module = LinearResidual().train()
+    GpuAsyncRED(scan[0], module, block_shape=(24, 24))
+    assert module.training
+
+
+def test_an_object_outside_the_field_of_view_is_noted(scan, network):
+    mask = np.zeros((48, 48))
+    mask[:24] = 1
+    solver = GpuAsyncRED(scan[0], network, block_shape=(24, 24), field_of_view=mask)
+    assert "of the start image lies outside the field of view" in solver.run(max_updates=1).notes[0]
+    assert not GpuAsyncRED(scan[0], network, block_shape=(24, 24), field_of_view="circle").run(max_updates=1).notes
+
+
+def test_a_run_that_diverges_beside_a_reference(scan):
+    result = GpuAsyncRED(scan[0], LinearResidual(), step=1e15, num_workers=1).run(20, reference=scan[1])
+    assert result.status is Status.DIVERGED and np.isfinite(result.image).all()
+    assert result.notes
 
 
 def test_a_denoiser_that_raises_is_named_with_its_traceback(scan):
@@ -215,10 +252,16 @@ BAD = [
     (dict(device="cuda:1"), "device='cuda:1' can't be used"),
     (dict(seed=-1), "seed=-1 is too small"),
     (dict(denoiser="bm4d"), "neither a shipped denoiser"),
+    (dict(denoiser=np.square), "denoiser is a ufunc. Pass a torch module"),
+    (dict(denoiser=WithRadius(-1)), "receptive_radius=-1 isn't a number of pixels"),
+    (dict(denoiser=WithRadius("x")), "receptive_radius='x' isn't a number of pixels"),
 ]
 BAD_RUN = [
     (dict(max_sweeps=-1), "max_sweeps=-1 can't be"),
     (dict(max_sweeps=None), "nothing ends the run"),
+    (dict(reference=np.zeros((48, 48))), "reference is zero everywhere"),
+    (dict(callbacks=print), r"isn't a list of functions. Pass callbacks=\[function\]"),
+    (dict(replay=7), "replay is a int. Pass result.schedule"),
     (dict(max_updates=1.5), "max_updates=1.5 isn't a whole number"),
     (dict(time_limit=-2), "time_limit=-2 can't be"),
     (dict(tol=float("nan")), "tol=nan can't be"),
@@ -235,7 +278,7 @@ BAD_RUN = [
 @pytest.mark.parametrize(("bad", "message"), BAD)
 def test_bad_settings_are_refused_before_work(scan, network, bad, message, monkeypatch):
     monkeypatch.setattr("asyncred_gpu.solver.CpuRuntime", None)  # a start of the pool would fail otherwise
-    with pytest.raises((ValueError, FileNotFoundError, DeviceError), match=message):
+    with pytest.raises((ValueError, TypeError, FileNotFoundError, DeviceError), match=message):
         GpuAsyncRED(scan[0], **({"denoiser": network} | bad))
 
 
@@ -243,7 +286,7 @@ def test_bad_settings_are_refused_before_work(scan, network, bad, message, monke
 def test_bad_run_arguments_are_refused_before_work(scan, network, bad, message, monkeypatch):
     monkeypatch.setattr("asyncred_gpu.solver.CpuRuntime", None)
     solver = GpuAsyncRED(scan[0], network)
-    with pytest.raises((ValueError, FileNotFoundError), match=message):
+    with pytest.raises((ValueError, TypeError, FileNotFoundError, IsADirectoryError), match=message):
         solver.run(**bad)
 
 

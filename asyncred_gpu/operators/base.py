@@ -88,6 +88,11 @@ class BlockOperator(Protocol):
         """A checksum of the measurements and the geometry: a schedule replays on the same ones only."""
         ...
 
+    @property
+    def details(self) -> dict[str, Any]:
+        """What a run's settings say of the operator, ready for JSON."""
+        ...
+
     def like_input(self, image: FloatArray) -> Any:
         """The image as the kind of array the measurements came in."""
         ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import warnings
 from typing import Any
 
 import numpy as np
@@ -100,9 +101,10 @@ def check_projector(projector: Any) -> str:
         return "astra"
     try:
         host_kernels()
-    except HostBuildError:
+    except HostBuildError as error:
         if projector == "joseph":
             raise
+        warnings.warn(f"ASTRA's projectors are used, which take about four times as long: {error}", stacklevel=3)
         return "astra"
     return "joseph"
 

@@ -79,7 +79,10 @@ class RadonCT:
 
     Args:
         sinogram: (angles, detectors) line integrals, one unit = one pixel; numpy, torch or CuPy.
-        angles: (angles,) radians, in any order and spacing.
+        angles: (angles,) radians, in any order and spacing. At angle θ the point (x, y), x to the right and y up from
+            the rotation axis, falls on the detector coordinate (x·cos θ + y·sin θ)/detector_spacing + center; detector
+            and pixel coordinates count from the middle of the first one, and row 0 is on top. (scikit-image's `radon`
+            turns the same way, about an axis half a pixel off the middle for even sizes.)
         image_shape: (rows, cols) of unit pixels, centred on the rotation axis.
         detector_spacing: distance of two detectors, in pixels.
         center: detector coordinate of the rotation axis, in detectors; None: (detectors − 1)/2.
@@ -287,6 +290,11 @@ class RadonCT:
         g = self.geometry
         numbers = np.array([g.spacing, g.center, self.normalize, self.projector == "joseph"], np.float64)
         return checksum(self.sinogram, g.angles, numbers, *(() if self.weights is None else (self.weights,)))
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What a run's settings say of the scan."""
+        return {"projector": self.projector, "normalize": self.normalize}
 
     def like_input(self, image: FloatArray) -> Any:
         """The image as the kind of array the sinogram came in."""
