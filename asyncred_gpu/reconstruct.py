@@ -94,7 +94,7 @@ def solve(options: argparse.Namespace, setup: Setup) -> Result:
             max_sweeps=options.sweeps,
             time_limit=options.time_limit,
             tol=options.tol,
-            x0=setup.fbp,
+            x0="fbp",  # not the masked one: the solver notes an object outside the field of view
             reference=setup.problem.reference,
             callbacks=(display,),
         )
