@@ -12,8 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
+from .blocks import IndexArray
 from .buffer import DoubleBuffer, Slots
 from .launches import LOOK_SECONDS, Launches
 from .monitor import MOST_SHRINKS, Monitor, StepGuard
@@ -27,7 +26,7 @@ from .worker import Task
 MOST_REPLACEMENTS = 3
 
 Plan = Callable[[Ticket], tuple[Step, int]]
-Subset = Callable[[int], "np.ndarray[tuple[int], np.dtype[np.intp]] | None"]
+Subset = Callable[[int], IndexArray | None]
 
 
 @dataclass

@@ -83,8 +83,7 @@ def prepare(options: argparse.Namespace, words: tuple[str, ...]) -> Setup:
     solver = GpuAsyncRED(operator, denoiser, **settings)
     if options.momentum is None and 2 * solver.parallelism.in_flight <= len(solver.operator.grid):
         solver = GpuAsyncRED(operator, denoiser, **settings, momentum=MOMENTUM)
-    fbp = operator.fbp()
-    return Setup(problem, solver, fbp if solver.mask is None else fbp * solver.mask, words)
+    return Setup(problem, solver, operator.fbp(), words)
 
 
 def solve(options: argparse.Namespace, setup: Setup) -> Result:
@@ -94,7 +93,7 @@ def solve(options: argparse.Namespace, setup: Setup) -> Result:
             max_sweeps=options.sweeps,
             time_limit=options.time_limit,
             tol=options.tol,
-            x0="fbp",  # not the masked one: the solver notes an object outside the field of view
+            x0=setup.start,
             reference=setup.problem.reference,
             callbacks=(display,),
         )

@@ -31,12 +31,18 @@ PACKAGES = ("asyncred-gpu", "numpy", "scipy", "torch", "astra-toolbox", "scikit-
 
 @dataclass(frozen=True)
 class Setup:
-    """All that is checked and built before a run; FBP is cut to the field of view, `words` are the command's."""
+    """All that is checked and built before a run; `start` is the whole FBP, `words` are the command's."""
 
     problem: Problem
     solver: GpuAsyncRED
-    fbp: Image
+    start: Image
     words: tuple[str, ...]
+
+    @property
+    def fbp(self) -> Image:
+        """FBP cut to the field of view, as the reconstruction is."""
+        mask = self.solver.mask
+        return self.start if mask is None else self.start * mask
 
 
 def write_report(folder: OutputFolder, setup: Setup, result: Result) -> str:

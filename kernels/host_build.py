@@ -37,8 +37,8 @@ def host_kernels() -> ctypes.CDLL:
     if not library.is_file():
         _compile(compiler, library)
     try:
-        kernels = ctypes.CDLL(str(library))
-    except OSError:  # damaged, so once more
+        kernels = _loaded(library)
+    except HostBuildError:  # damaged, so once more
         _compile(compiler, library)
         kernels = _loaded(library)
     for function in (kernels.joseph_forward, kernels.joseph_adjoint):

@@ -122,8 +122,6 @@ def test_a_slow_callback_is_not_held_against_the_workers(monkeypatch):
     monkeypatch.setattr(launches, "HUNG_SECONDS", 2.0)
     slow = run(lambda progress: time.sleep(5.0 if progress.update == 30 else 0.0))
     assert not slow.notes
-    monkeypatch.setattr(launches.Launches, "_forgive", lambda self, pause: None)
-    assert run(lambda progress: time.sleep(5.0 if progress.update == 30 else 0.0)).notes
 
 
 def test_a_default_timeout_of_the_users_sockets_does_no_harm():

@@ -271,7 +271,7 @@ BAD_RUN = [
     (dict(reference=np.zeros((48, 47))), r"reference has shape \(48, 47\)"),
     (dict(replay=__file__), "isn't a saved schedule"),
     (dict(replay="nowhere.npz"), "nowhere.npz"),
-    (dict(replay=Path(__file__).parent), "isn't a saved schedule|Is a directory"),
+    (dict(replay=Path(__file__).parent), "isn't a saved schedule"),
 ]
 
 
@@ -286,7 +286,7 @@ def test_bad_settings_are_refused_before_work(scan, network, bad, message, monke
 def test_bad_run_arguments_are_refused_before_work(scan, network, bad, message, monkeypatch):
     monkeypatch.setattr("asyncred_gpu.solver.CpuRuntime", None)
     solver = GpuAsyncRED(scan[0], network)
-    with pytest.raises((ValueError, TypeError, FileNotFoundError, IsADirectoryError), match=message):
+    with pytest.raises((ValueError, TypeError, FileNotFoundError), match=message):
         solver.run(**bad)
 
 

@@ -104,7 +104,7 @@ def check_projector(projector: Any) -> str:
     except HostBuildError as error:
         if projector == "joseph":
             raise
-        warnings.warn(f"ASTRA's projectors are used, which take about four times as long: {error}", stacklevel=3)
+        warnings.warn(f"ASTRA's projectors are used, which take about 3.5 times as long: {error}", stacklevel=3)
         return "astra"
     return "joseph"
 

@@ -341,11 +341,12 @@ class RadonCT:
     def _largest_of_block(self, index: int) -> float:
         share = np.empty(self.share_shape(index), np.float32)
         pixels = np.empty(self.grid.window(index).shape, np.float32)
-        weights = 1.0 if self.weights is None else self.weights[self._rays(self._footprints[index])]
+        weights = None if self.weights is None else self.weights[self._rays(self._footprints[index])]
 
         def normal(block: FloatArray) -> FloatArray:
             self.forward_block(index, block, out=share)
-            return self.adjoint_block(index, share * np.float32(1) * weights, out=pixels).copy()
+            weighted = share if weights is None else weights * share
+            return self.adjoint_block(index, weighted, out=pixels).copy()
 
         return largest_eigenvalue(normal, np.ones_like(pixels), 1e-3)
 
