@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from .blocks import IndexArray
 from .buffer import DoubleBuffer, Slots
@@ -20,7 +21,7 @@ from .red import Moved, Step
 from .result import Progress, Status
 from .runtime.base import Computed, Event, Lost, Published, Read, Runtime, Started, WorkerError
 from .scheduler import Scheduler, Ticket
-from .worker import Task
+from .task import Task
 
 # This many workers lost within one sweep end the run.
 MOST_REPLACEMENTS = 3
@@ -227,7 +228,7 @@ class Engine:
         self._buffer.flip(ticket.block)
         self._grant_waiting()
         self.commits.append(Commit(ticket.block, ticket.read_version, update.step, update.draw))
-        pixels = self._runtime.slots[ticket.block][1 - int(update.slots[ticket.block])].pixels
+        pixels = partial(self._runtime.pixels, ticket.block, 1 - int(update.slots[ticket.block]))
         progress = self._monitor.record(number, ticket.block, number - ticket.read_version, moved, pixels, self.seconds)
         self._judge(progress)
         for callback in self._callbacks:

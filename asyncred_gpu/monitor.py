@@ -6,6 +6,7 @@ Owned by the engine. Everything here is a function of the commits alone, so an o
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -94,15 +95,22 @@ class Monitor:
         return self.gradient_squared / start if start else 0.0
 
     def record(
-        self, commit: int, block: int, staleness: int, moved: Moved, pixels: FloatArray, seconds: float
+        self,
+        commit: int,
+        block: int,
+        staleness: int,
+        moved: Moved,
+        pixels: Callable[[], FloatArray],
+        seconds: float,
     ) -> Progress:
-        """Take a commit into account; returns what callbacks are told."""
+        """Take a commit into account; returns what callbacks are told. `pixels()` are the block's new ones."""
         if np.isnan(self._first[block]):
             self._first[block] = moved.gradient_squared
         self._last[block] = moved.gradient_squared
         snr = None
         if self._reference is not None:
-            self._errors[block] = self._error(block, pixels)
+            known = moved.error_squared
+            self._errors[block] = self._error(block, pixels()) if known is None else known
             error = float(self._errors.sum())
             snr = decibels(self._energy, error)
         progress = Progress(

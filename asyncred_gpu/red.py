@@ -86,11 +86,15 @@ class Step:
 
 @dataclass(frozen=True)
 class Moved:
-    """What a step says of itself: ‖G_i‖², whether the momentum was dropped, whether all is finite."""
+    """What a step says of itself: ‖G_i‖², whether the momentum was dropped, whether all is finite.
+
+    `error_squared` is ‖x_i − reference‖² where the device has computed it.
+    """
 
     gradient_squared: float
     restarted: bool
     finite: bool
+    error_squared: float | None = None
 
 
 def move(

@@ -28,6 +28,16 @@ class Slot:
 
 
 @dataclass(frozen=True)
+class SlotOffsets:
+    """Where one block's arrays begin, in floats: both slots in the memory; momentum and share from there."""
+
+    slots: tuple[int, int]
+    momentum: int
+    share: int
+    size: int
+
+
+@dataclass(frozen=True)
 class SlotLayout:
     """Shapes of every block's arrays; `nbytes` is the memory both slots of all blocks take."""
 
@@ -39,6 +49,16 @@ class SlotLayout:
         return 2 * sum(
             2 * _bytes(pixels) + _bytes(share) for pixels, share in zip(self.pixels, self.shares, strict=True)
         )
+
+    def offsets(self) -> list[SlotOffsets]:
+        """The layout of `views` in numbers, for kernels."""
+        found, begin = [], 0
+        for pixels, share in zip(self.pixels, self.shares, strict=True):
+            momentum = _bytes(pixels) // 4
+            size = 2 * momentum + _bytes(share) // 4
+            found.append(SlotOffsets((begin, begin + size), momentum, 2 * momentum, size))
+            begin += 2 * size
+        return found
 
     def views(self, memory: Any) -> list[tuple[Slot, Slot]]:
         """Both slots of every block, as views of `memory` (a writable buffer of `nbytes`)."""

@@ -195,7 +195,7 @@ class GpuAsyncRED:
             started = time.perf_counter()
             engine, buffer = self._engine(runtime, monitor, prepared, updates, limits, callbacks, schedule)
             status = engine.run()
-            image = grid.join([runtime.slots[i][slot].pixels for i, slot in enumerate(buffer.front())])
+            image = grid.join([runtime.pixels(i, int(slot)) for i, slot in enumerate(buffer.front())])
             seconds = engine.seconds
         timings = {"setup": setup - begun, "start": started - setup, "run": seconds}
         return Result(

@@ -7,38 +7,16 @@ names, and writes the back slot once it is granted.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from enum import Enum, auto
 
 import numpy as np
 
-from .blocks import FloatArray, HaloCrop, IndexArray, halo_crop
-from .buffer import Slots
+from .blocks import FloatArray, HaloCrop, halo_crop
 from .denoiser import BlockDenoiser
 from .operators.base import BlockOperator
-from .red import Moved, Step, move
+from .red import Moved, move
 from .slots import Slot
-
-
-@dataclass(frozen=True)
-class Task:
-    """One update as a worker sees it.
-
-    Args:
-        number: the update's ticket.
-        block: which block.
-        slots: (blocks,) the slot to read of every block.
-        step: how far to move.
-        subset: the minibatch's measurements, or None for all.
-        granted: the back slot may be written at once.
-    """
-
-    number: int
-    block: int
-    slots: Slots
-    step: Step
-    subset: IndexArray | None
-    granted: bool
+from .task import Task
 
 
 class Stage(Enum):

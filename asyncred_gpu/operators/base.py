@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol, Self
 
 from ..blocks import BlockGrid, FloatArray, IndexArray
+from .device import DeviceOperator, Scene
 
 
 class WindowProjector(Protocol):
@@ -77,6 +78,10 @@ class BlockOperator(Protocol):
         self, index: int, residual: FloatArray, *, out: FloatArray, subset: IndexArray | None = None
     ) -> FloatArray:
         """U_iᵀ∇g from that residual; a subset's is scaled by (all / count), so that its mean is ∇g."""
+        ...
+
+    def on_device(self, scene: Scene) -> DeviceOperator:
+        """The operator's kernels on a GPU."""
         ...
 
     def start(self, kind: str) -> FloatArray:

@@ -26,9 +26,11 @@ from .checks import (
     check_spacing,
     check_weights,
 )
+from .device import DeviceOperator, Scene
 from .footprint import Float64Array, Footprint, ParallelGeometry, block_footprint, ray_vectors
 from .joseph import JosephProjector, ray_fans
 from .power import largest_eigenvalue
+from .radon_device import JosephOnDevice
 from .ramp import ramp_filtered
 from .shares import add_share
 
@@ -231,6 +233,12 @@ class RadonCT:
         all_over_count = 1.0 if subset is None else self.measurements / len(subset)
         out *= np.float32(self.scale * all_over_count)
         return out
+
+    def on_device(self, scene: Scene) -> DeviceOperator:
+        """The operator on a GPU: our own Joseph kernels."""
+        return JosephOnDevice(
+            self.geometry, self.grid, self._footprints, self.sinogram, self.weights, self.scale, scene
+        )
 
     # --- the whole image -------------------------------------------------------------------------------------------
 

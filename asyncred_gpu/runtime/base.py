@@ -15,7 +15,8 @@ from ..denoiser import BlockDenoiser, DenoiserSettings
 from ..operators.base import BlockOperator
 from ..red import Moved
 from ..slots import Slot
-from ..worker import BlockWorker, Task
+from ..task import Task
+from ..worker import BlockWorker
 
 
 @dataclass(frozen=True)
@@ -67,13 +68,22 @@ class WorkerError(RuntimeError):
 
 @dataclass(frozen=True)
 class WorkerSetup:
-    """All a worker needs besides the slots' memory."""
+    """All a worker needs besides the slots' memory.
+
+    Args:
+        reference: the true image, if a device is to compute the error.
+        per_launch: the most updates a launch holds.
+        minibatch: measurements of a gradient, None for all.
+    """
 
     operator: BlockOperator
     network: object
     denoiser: DenoiserSettings
     tau: float
     mask: FloatArray | None
+    reference: FloatArray | None = None
+    per_launch: int = 1
+    minibatch: int | None = None
 
     def make_worker(self, slots: Sequence[tuple[Slot, Slot]]) -> BlockWorker:
         """A worker on these slots, with its own copy of the network."""
@@ -87,9 +97,8 @@ class Runtime(Protocol):
     @property
     def workers(self) -> int: ...
 
-    @property
-    def slots(self) -> Sequence[tuple[Slot, Slot]]:
-        """Both slots of every block; only front slots may be read, and only between commits."""
+    def pixels(self, block: int, slot: int) -> FloatArray:
+        """(rows, cols) of a front slot; may be a view, and is right between commits only."""
         ...
 
     def prime(self) -> None:

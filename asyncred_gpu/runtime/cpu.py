@@ -22,7 +22,7 @@ import numpy as np
 
 from ..blocks import FloatArray
 from ..slots import Slot, slot_layout
-from ..worker import Task
+from ..task import Task
 from .base import Event, Lost, Started, WorkerError, WorkerSetup
 from .messages import Failed, Grant, Launch, Prime, Ready, Setup
 
@@ -151,6 +151,9 @@ class CpuRuntime:
             self._send(worker, Prime(tuple(blocks[worker :: self.workers])))
         for block in blocks:  # one answer a block, so that a long list isn't taken for a hang
             self._expect_ready(block % self.workers, "projecting the start image")
+
+    def pixels(self, block: int, slot: int) -> FloatArray:
+        return self.slots[block][slot].pixels
 
     def launch(self, worker: int, tasks: Sequence[Task]) -> None:
         self._send(worker, Launch(tuple(tasks)))

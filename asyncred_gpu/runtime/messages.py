@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..slots import SlotLayout
-from ..worker import Task
+from ..task import Task
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ import numpy as np
 
 from ..blocks import FloatArray
 from ..slots import Slot, slot_layout
-from ..worker import BlockUpdate, BlockWorker, Stage, Task
+from ..task import Task
+from ..worker import BlockUpdate, BlockWorker, Stage
 from .base import Computed, Event, Lost, Published, Read, Started, WorkerSetup
 
 
@@ -90,6 +91,9 @@ class SimulatedRuntime:
     def prime(self) -> None:
         for block in range(len(self.slots)):
             self._worker.prime(block)
+
+    def pixels(self, block: int, slot: int) -> FloatArray:
+        return self.slots[block][slot].pixels
 
     def launch(self, worker: int, tasks: Sequence[Task]) -> None:
         self._running[worker] = self._worker.run([BlockUpdate(task) for task in tasks])

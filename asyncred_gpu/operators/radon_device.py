@@ -1,0 +1,98 @@
+"""RadonCT's part of an update on a GPU: kernels/residual.cu, adjoint.cu and forward.cu with their tables.
+
+The same footprints, ray positions and weights as on the CPU (footprint.py, joseph.py), so both compute one operator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ..blocks import BlockGrid, FloatArray
+from ..kernels.launch import TASK
+from .device import Batch, Job, Scene
+from .footprint import Footprint, ParallelGeometry
+from .joseph import ray_fans
+
+# A gradient in this many parts: one thread a pixel alone would leave most of a large GPU idle.
+PARTS = 8
+
+
+class JosephOnDevice:
+    """The DeviceOperator of RadonCT with our own kernels. Owns its tables."""
+
+    capturable = True
+
+    def __init__(
+        self,
+        geometry: ParallelGeometry,
+        grid: BlockGrid,
+        footprints: Sequence[Footprint],
+        sinogram: FloatArray,
+        weights: FloatArray | None,
+        scale: float,
+        scene: Scene,
+    ) -> None:
+        angles = len(geometry.angles)
+        self._scale = scale
+        self._scene = scene
+        self._angles = angles
+        self.parts = min(PARTS, angles)
+        self._width = max(footprint.width for footprint in footprints)
+        image, blocks = scene.image_table.copy(), scene.block_table.copy()
+        image["angles"], image["detectors"] = angles, geometry.detectors
+        blocks["width"] = [footprint.width for footprint in footprints]
+        fans = [ray_fans(geometry, grid.window(index), footprint) for index, footprint in enumerate(footprints)]
+        self._image, self._blocks = self._bytes(image), self._bytes(blocks)
+        self._fans = self._bytes(np.stack(fans))
+        self._starts = self._moved(np.stack([footprint.start for footprint in footprints]).astype(np.int32))
+        self._sinogram = self._moved(sinogram)
+        self._weights = None if weights is None else self._moved(weights)
+
+    def _moved(self, array: npt.NDArray[Any]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self._scene.device)
+
+    def _bytes(self, table: npt.NDArray[Any]) -> Tensor:
+        return self._moved(np.ascontiguousarray(table).view(np.uint8).reshape(-1).copy())
+
+    @property
+    def nbytes(self) -> int:
+        tables = (self._image, self._blocks, self._fans, self._starts, self._sinogram, self._weights)
+        return sum(table.numel() * table.element_size() for table in tables if table is not None)
+
+    def residual_shape(self, count: int) -> tuple[int, int]:
+        return count, self._width
+
+    def gradient_scale(self, count: int) -> float:
+        return self._scale * self._angles / count
+
+    def residual(self, batch: Batch) -> Job:
+        scene = self._scene
+        return self._job(
+            *("residual", batch.residual.numel(), self._image, self._blocks, scene.memory, self._starts),
+            *(self._sinogram, self._weights, batch.tasks, batch.slots, batch.subset, batch.size, batch.count),
+            *(self._width, batch.residual),
+        )
+
+    def gradient(self, batch: Batch) -> Job:
+        return self._job(
+            *("adjoint", batch.gradient.numel(), self._image, self._blocks, self._fans, batch.tasks, batch.subset),
+            *(batch.size, batch.count, self._width, self.parts, batch.residual, batch.gradient),
+        )
+
+    def forward(self, batch: Batch, first: int, size: int) -> Job:
+        part = slice(first, first + size)
+        return self._job(
+            *("forward", size * self._angles * self._width, self._image, self._blocks, self._fans),
+            *(self._scene.memory, batch.tasks[first * TASK.itemsize :], batch.slots[part], size, self._width),
+            batch.pixels[part],
+        )
+
+    def _job(self, name: str, items: int, *arguments: Tensor | int | float | None) -> Job:
+        kernels = self._scene.kernels
+        return lambda: kernels.launch(name, items, *arguments)

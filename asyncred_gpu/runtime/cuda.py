@@ -1,0 +1,262 @@
+"""Block workers on streams of one or more GPUs: one host thread, a launch a worker, events instead of locks.
+
+    descriptor → device, read graph, record (the lease may end), work graph → [back slot granted] → publish graph, record
+
+Everything here runs on the simulated device too (runtime/simulated_streams.py) and is tested there; what touches CUDA
+is runtime/cuda_device.py. The host observes an event before it lets another stream rely on it: a slot is flipped in
+front only after its writer's event was seen, and granted to a writer only after its readers' events were.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from ..blocks import FloatArray
+from ..red import Moved, Step
+from ..task import Task
+from .base import Computed, Published, Read, WorkerError
+from .base import Event as Report
+from .descriptor import DescriptorLayout, DescriptorRing, RingEntry
+from .device import Command, Device, Event, Operation, Record, Run, staged
+
+# More launches of one worker than this are never under way: while a start image is primed the host runs ahead.
+RING_ENTRIES = 4
+# How long close() waits for what is still running; a kernel that hangs can't be ended.
+CLOSE_SECONDS = 10.0
+
+
+class Program(Protocol):
+    """One worker's operations on its device (runtime/program.py), on static buffers."""
+
+    @property
+    def device(self) -> Device: ...
+
+    @property
+    def layout(self) -> DescriptorLayout: ...
+
+    @property
+    def gradient_scale(self) -> float: ...
+
+    def upload(self, entry: RingEntry, tasks: Sequence[Task]) -> Operation:
+        """Copy the descriptor to the device."""
+        ...
+
+    def prime(self) -> Sequence[Operation]:
+        """From the pixels of the start image to a published slot 0."""
+        ...
+
+    def read(self) -> Sequence[Operation]: ...
+
+    def work(self) -> Sequence[Operation]: ...
+
+    def publish(self, first: int, size: int) -> Sequence[Operation]:
+        """Write the back slots of tasks first … first + size − 1."""
+        ...
+
+    def exchange(self, tasks: Sequence[Task]) -> Sequence[Operation]:
+        """Copy the published slots to the other devices, if there are any."""
+        ...
+
+    def result(self, place: int, task: Task) -> Moved:
+        """What the step of the launch's task at `place` says of itself, once its work is done."""
+        ...
+
+
+class Memory(Protocol):
+    """The slots, wherever they lie."""
+
+    def pixels(self, block: int, slot: int) -> FloatArray:
+        """(rows, cols) of a slot, on the host."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Expected:
+    """What to report when the event is done."""
+
+    event: Event
+    reports: Callable[[], list[Report]]
+
+
+class _Worker:
+    """The host's side of one worker: its stream, its graphs, and what it waits for."""
+
+    def __init__(self, number: int, program: Program) -> None:
+        self.number = number
+        self.program = program
+        self.device = program.device
+        size = program.layout.size
+        self._stream = self.device.stream()
+        self._ring = DescriptorRing(self.device, program.layout, number, RING_ENTRIES)
+        self._read = staged(self._stream, program.read())
+        self._work = staged(self._stream, program.work())
+        self._publish_all = staged(self._stream, program.publish(0, size))
+        singles = range(size) if size > 1 else ()
+        self._publish = [staged(self._stream, program.publish(place, 1)) for place in singles] or [self._publish_all]
+        self._prime = staged(self._stream, program.prime())
+        self._was_read, self._computed = self.device.event(), self.device.event()
+        self._published = [self.device.event() for _ in range(size)]
+        self._expected: deque[_Expected] = deque()
+        self._tasks: list[Task] = []
+
+    def prime(self, tasks: Sequence[Task]) -> None:
+        """Publish the start image's blocks; done() says when."""
+        commands = [*self._describe(tasks), *self._prime, *self._exchange(tasks), Record(self._was_read)]
+        self._stream.enqueue(commands)
+
+    def primed(self) -> bool:
+        return self._was_read.done()
+
+    def launch(self, tasks: Sequence[Task]) -> None:
+        self._tasks = list(tasks)
+        commands = [*self._describe(tasks), *self._read, Record(self._was_read), *self._work]
+        self._expect(self._was_read, lambda: [Read(self.number, task.number) for task in tasks])
+        if all(task.granted for task in tasks):
+            commands += [*self._publish_all, *self._exchange(tasks), Record(self._published[0])]
+            self._stream.enqueue(commands)
+            self._expect(self._published[0], lambda: [self._result(place) for place in range(len(tasks))])
+            return
+        self._stream.enqueue([*commands, Record(self._computed)])
+        waiting = [task.number for task in tasks if not task.granted]
+        self._expect(self._computed, lambda: [Computed(self.number, number) for number in waiting])
+        for place, task in enumerate(tasks):
+            if task.granted:
+                self._publish_one(place)
+
+    def grant(self, number: int) -> None:
+        self._publish_one(next(place for place, task in enumerate(self._tasks) if task.number == number))
+
+    def poll(self) -> list[Report]:
+        """What has happened since; in the order of the stream."""
+        reports: list[Report] = []
+        while self._expected and self._expected[0].event.done():
+            reports += self._expected.popleft().reports()
+        return reports
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._expected)
+
+    def _describe(self, tasks: Sequence[Task]) -> list[Command]:
+        entry = self._ring.take()
+        entry.fill(tasks, self.program.gradient_scale)
+        return [Run(self.program.upload(entry, tasks)), Record(entry.event)]
+
+    def _exchange(self, tasks: Sequence[Task]) -> list[Command]:
+        return [Run(operation) for operation in self.program.exchange(tasks)]
+
+    def _publish_one(self, place: int) -> None:
+        event = self._published[place]
+        self._stream.enqueue([*self._publish[place], *self._exchange([self._tasks[place]]), Record(event)])
+        self._expect(event, lambda: [self._result(place)])
+
+    def _result(self, place: int) -> Published:
+        task = self._tasks[place]
+        return Published(self.number, task.number, self.program.result(place, task))
+
+    def _expect(self, event: Event, reports: Callable[[], list[Report]]) -> None:
+        self._expected.append(_Expected(event, reports))
+
+
+class CudaRuntime:
+    """The protocol of runtime/base.py on streams. Owns the workers; `memory` the slots of the first device."""
+
+    def __init__(self, programs: Sequence[Program], memory: Memory, blocks: int) -> None:
+        self._memory = memory
+        self._blocks = blocks
+        self._workers: list[_Worker] = []
+        for program in programs:  # what fills their buffers runs on another stream
+            program.device.synchronize()
+        for number, program in enumerate(programs):  # one after the other: a capture wants the device for itself
+            with self._naming(number, program.device, "being set up"):
+                self._workers.append(_Worker(number, program))
+
+    @property
+    def workers(self) -> int:
+        return len(self._workers)
+
+    def prime(self) -> None:
+        """Fill the shares of the start image, each worker its part; every slot 1 holds the image's pixels, too."""
+        size = self._workers[0].program.layout.size
+        for turn, begin in enumerate(range(0, self._blocks, size)):
+            worker = self._workers[turn % self.workers]
+            blocks = range(begin, min(begin + size, self._blocks))
+            with self._naming(worker.number, worker.device, "projecting the start image"):
+                worker.prime([prime_task(block, self._blocks) for block in blocks])
+        begun = time.perf_counter()
+        for worker in self._workers:
+            with self._naming(worker.number, worker.device, "projecting the start image"):
+                while not worker.primed():
+                    worker.device.pause(time.perf_counter() - begun)
+
+    def pixels(self, block: int, slot: int) -> FloatArray:
+        return self._memory.pixels(block, slot)
+
+    def launch(self, worker: int, tasks: Sequence[Task]) -> None:
+        with self._naming(worker, self._workers[worker].device, f"launching updates {_numbers(tasks)}"):
+            self._workers[worker].launch(tasks)
+
+    def grant(self, worker: int, number: int) -> None:
+        with self._naming(worker, self._workers[worker].device, f"publishing update {number}"):
+            self._workers[worker].grant(number)
+
+    def wait(self, timeout: float | None) -> list[Report]:
+        begun = time.perf_counter()
+        while True:
+            reports: list[Report] = []
+            for worker in self._workers:
+                if worker.busy:
+                    with self._naming(worker.number, worker.device, "computing"):
+                        reports += worker.poll()
+            waited = time.perf_counter() - begun
+            if reports or (timeout is not None and waited >= timeout):
+                return reports
+            self._workers[0].device.pause(waited)
+
+    def replace(self, worker: int) -> None:
+        """A stream's kernels can't be ended, so a hung worker ends the run."""
+        raise WorkerError(
+            f"worker {worker} on {self._workers[worker].device.name} gave no result in time, and kernels under way "
+            "can't be ended. Look with nvidia-smi for another program on the GPU; else restart Python, and use fewer "
+            "workers or smaller blocks."
+        )
+
+    def close(self) -> None:
+        """Wait for what is still under way, since it uses the slots; but not for ever."""
+        begun = time.perf_counter()
+        while any(worker.busy for worker in self._workers) and time.perf_counter() - begun < CLOSE_SECONDS:
+            try:
+                for worker in self._workers:
+                    worker.poll()
+                    if worker.busy:
+                        worker.device.pause(time.perf_counter() - begun)
+            except (RuntimeError, MemoryError):  # the run's own error is on its way
+                break
+        self._workers = []
+
+    @contextmanager
+    def _naming(self, worker: int, device: Device, doing: str) -> Iterator[None]:
+        """Errors of the device with the worker's name, and what to do."""
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            explained = device.explain(error)
+            if explained is None:
+                raise
+            raise WorkerError(f"worker {worker} on {device.name} failed while {doing}: {explained}") from error
+
+
+def prime_task(block: int, blocks: int) -> Task:
+    """An update that moves nothing: it reads slot 1 and publishes slot 0."""
+    return Task(-1 - block, block, np.ones(blocks, np.int8), Step(0.0, 0.0, False), None, True)
+
+
+def _numbers(tasks: Sequence[Task]) -> str:
+    return ", ".join(str(task.number) for task in tasks)

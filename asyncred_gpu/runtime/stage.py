@@ -1,0 +1,101 @@
+"""What all workers of one device share: tables, slots, the operator, the denoiser; and the slots seen from the host."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ..blocks import BlockGrid, FloatArray
+from ..denoiser import DeviceDenoiser
+from ..kernels.launch import BLOCK, IMAGE
+from ..operators.device import DeviceOperator, Scene
+from ..slots import SlotLayout, slot_layout
+from .base import WorkerSetup
+from .device import Device
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One device's share of a run; `number` counts the devices, `mask` and `reference` are (rows, cols) or None."""
+
+    number: int
+    device: Device
+    scene: Scene
+    operator: DeviceOperator
+    denoiser: DeviceDenoiser
+    mask: Tensor | None
+    reference: Tensor | None
+
+
+def make_stages(devices: Sequence[Device], setup: WorkerSetup, image: FloatArray, deterministic: bool) -> list[Stage]:
+    """A stage on every device, each with a copy of the slots; `deterministic`: the same bits on every run."""
+    layout = slot_layout(setup.operator)
+    stages = []
+    for number, device in enumerate(devices):
+        scene = make_scene(device, setup.operator.grid, layout, setup.denoiser.halo, image)
+        stages.append(
+            Stage(
+                number,
+                device,
+                scene,
+                setup.operator.on_device(scene),
+                DeviceDenoiser(setup.network, setup.denoiser, device.torch, deterministic),  # type: ignore[arg-type]
+                _moved(setup.mask, device),
+                _moved(setup.reference, device),
+            )
+        )
+    return stages
+
+
+def make_scene(device: Device, grid: BlockGrid, layout: SlotLayout, halo: int, image: FloatArray) -> Scene:
+    """The blocks' tables, and their slots: both hold the start image's pixels."""
+    image_table = np.zeros(1, IMAGE)
+    image_table[0] = (*grid.image_shape, *grid.block_shape, grid.layout[1], len(grid), halo, 0, 0)
+    blocks = np.zeros(len(grid), BLOCK)
+    for index, offsets in enumerate(layout.offsets()):
+        window = grid.window(index)
+        place = (window.top, window.left, *window.shape, 0, 0)
+        blocks[index] = (*place, offsets.slots, offsets.momentum, offsets.share)
+    content = bytearray(layout.nbytes)
+    for slots, pixels in zip(layout.views(content), grid.split(image), strict=True):
+        for slot in slots:
+            np.copyto(slot.pixels, pixels)
+    return Scene(
+        device=device.torch,
+        kernels=device.kernels,
+        image=as_bytes(image_table, device.torch),
+        blocks=as_bytes(blocks, device.torch),
+        memory=torch.frombuffer(content, dtype=torch.float32).clone().to(device.torch),
+        image_table=image_table,
+        block_table=blocks,
+        slot_sizes=tuple(offsets.size for offsets in layout.offsets()),
+    )
+
+
+def as_bytes(table: npt.NDArray[Any], device: torch.device) -> Tensor:
+    """A table on a device."""
+    return torch.from_numpy(np.ascontiguousarray(table).view(np.uint8).reshape(-1).copy()).to(device)
+
+
+def _moved(array: FloatArray | None, device: Device) -> Tensor | None:
+    return None if array is None else torch.from_numpy(np.ascontiguousarray(array)).to(device.torch)
+
+
+class SlotMemory:
+    """The slots of one device, read from the host."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+
+    def pixels(self, block: int, slot: int) -> FloatArray:
+        """(rows, cols) x_i of a slot that nobody writes."""
+        entry = self._scene.block_table[block]
+        begin, rows, cols = int(entry["slots"][slot]), int(entry["rows"]), int(entry["cols"])
+        found: FloatArray = self._scene.memory[begin : begin + rows * cols].cpu().numpy()
+        return found.reshape(rows, cols).copy()
