@@ -1,11 +1,11 @@
 """Asynchronous regularization by denoising (Async-RED) for large computed tomography."""
 
 from .denoiser import load_denoiser
+from .devices import DeviceError
 from .metrics import snr
 from .operators.radon import RadonCT
 from .result import Progress, Result, Schedule, Status
 from .runtime.base import WorkerError
-from .settings import DeviceError
 from .solver import GpuAsyncRED
 
 __all__ = [

@@ -117,13 +117,29 @@ class BlockGrid:
 
 @dataclass(frozen=True)
 class HaloCrop:
-    """How a block's crop with `halo` pixels around it is put together from the blocks of the image."""
+    """How a block's crop with `halo` pixels around it is put together from the blocks of the image.
+
+    Args:
+        window: its part inside the image.
+        pieces: that part, from the blocks.
+        rows, cols: where the mirrored crop's pixels lie in that part, at the border.
+    """
 
     shape: tuple[int, int]
+    window: Window
     pieces: tuple[Piece, ...]
-    inside_shape: tuple[int, int]
     rows: IndexArray | None
     cols: IndexArray | None
+
+    @property
+    def inside_shape(self) -> tuple[int, int]:
+        return self.window.shape
+
+    def of(self, image: FloatArray) -> FloatArray:
+        """The crop of a whole image: `window`, mirrored at the border."""
+        out = np.empty(self.shape, np.float32)
+        self.mirror(image[self.window.slices], out)
+        return out
 
     def mirror(self, inside: FloatArray, out: FloatArray) -> None:
         """Fill the crop `out` from its part `inside` the image; what lies beyond the border is mirrored."""
@@ -147,8 +163,8 @@ def halo_crop(grid: BlockGrid, index: int, halo: int) -> HaloCrop:
     at_border = wanted != inside
     return HaloCrop(
         shape=wanted.shape,
+        window=inside,
         pieces=tuple(pieces),
-        inside_shape=inside.shape,
         rows=reflected(wanted.top, wanted.bottom, rows) - inside.top if at_border else None,
         cols=reflected(wanted.left, wanted.right, cols) - inside.left if at_border else None,
     )

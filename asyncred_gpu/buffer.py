@@ -19,10 +19,10 @@ class DoubleBuffer:
     """Front slots and leases of `blocks` blocks."""
 
     def __init__(self, blocks: int) -> None:
-        self._blocks = np.arange(blocks)
         self._front = np.zeros(blocks, np.int8)
-        self._readers = np.zeros((blocks, 2), np.int64)
-        self._leases: dict[int, Slots] = {}
+        self._flips = 0
+        self._flipped = [0] * blocks  # the count of flips right after each block's last one
+        self._leases: dict[int, int] = {}  # reader: flips so far at its lease, hence the oldest first
 
     def front(self) -> Slots:
         """The front slot of every block, (blocks,): the state after the last commit."""
@@ -36,25 +36,24 @@ class DoubleBuffer:
         """Keep all present front slots from being overwritten until `release(reader)`; returns them."""
         if reader in self._leases:
             raise AssertionError(f"reader {reader} holds a lease already")
-        slots = self.front()
-        self._leases[reader] = slots
-        self._readers[self._blocks, slots] += 1
-        return slots
+        self._leases[reader] = self._flips
+        return self.front()
 
     def release(self, reader: int) -> None:
         """End the lease, if it lasts still."""
-        slots = self._leases.pop(reader, None)
-        if slots is not None:
-            self._readers[self._blocks, slots] -= 1
+        self._leases.pop(reader, None)
 
     def holds(self, reader: int) -> bool:
         """Whether the reader's lease lasts: what it reads is still there."""
         return reader in self._leases
 
     def writable(self, block: int) -> bool:
-        """Whether nobody reads the back slot. Readers older than the last flip only: new ones lease the front."""
-        return bool(self._readers[block, self.back(block)] == 0)
+        """Whether nobody reads the back slot: only a lease from before the last flip, when it was in front, could."""
+        oldest = next(iter(self._leases.values()), self._flips)
+        return oldest >= self._flipped[block]
 
     def flip(self, block: int) -> None:
         """The back slot holds a finished value: put it in front."""
         self._front[block] = self.back(block)
+        self._flips += 1
+        self._flipped[block] = self._flips

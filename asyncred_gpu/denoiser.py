@@ -14,14 +14,18 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from .arrays import checksum
 from .blocks import FloatArray
+from .layers import DTYPES, ValidDnCNN, as_channels_last, cudnn_activated, cudnn_convolution, plain
 from .models import DnCNN, dncnn_from_state, load_weights, state_from_tensorflow, weights_path
+from .tf32 import float32_rules
 
-PRECISIONS = ("auto", "float32", "bfloat16")
 SHIPPED = ("dncnn",)
+# Guesses, not measured: cuDNN's workspace as a share of the features, and what a network we don't know keeps.
+CUDNN_WORKSPACE = 0.5
+FOREIGN_WIDTH = 64
+FOREIGN_LAYERS_ALIVE = 4
 
 
 @runtime_checkable
@@ -93,23 +97,6 @@ def checked_radius(radius: Any) -> int:
     return radius
 
 
-def resolve_precision(precision: str) -> str:
-    """The precision meant: "auto" is bfloat16 where this processor multiplies it natively, else float32."""
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision={precision!r} isn't available on the CPU. Pass one of {', '.join(PRECISIONS)}.")
-    if precision != "auto":
-        return precision
-    return "bfloat16" if _native_bfloat16() else "float32"
-
-
-def _native_bfloat16() -> bool:
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
-
-
 @dataclass(frozen=True)
 class DenoiserSettings:
     """How a crop is denoised: its halo in pixels, the precision, and the intensity scale c."""
@@ -124,10 +111,10 @@ class BlockDenoiser:
 
     def __init__(self, network: nn.Module, settings: DenoiserSettings) -> None:
         self.settings = settings
-        self._reduced = settings.precision == "bfloat16"
-        self._dncnn = network if isinstance(network, DnCNN) else None
-        if self._dncnn is not None:
-            self._layers = _prepared(self._dncnn, self._reduced)
+        self._valid = None
+        if isinstance(network, DnCNN) and settings.halo >= network.receptive_radius:
+            self._margin = settings.halo - network.receptive_radius
+            self._valid = ValidDnCNN(network, settings.precision, torch.device("cpu"), plain)
         # A foreign network stays float32: nobody knows which of its layers bear less.
         self._network = network.eval()
 
@@ -145,35 +132,97 @@ class BlockDenoiser:
         return out
 
     def _interior(self, image: Tensor) -> Tensor:
-        halo = self.settings.halo
-        if self._dncnn is not None and halo >= self._dncnn.receptive_radius:
-            return self._valid(_trimmed(image, halo - self._dncnn.receptive_radius))
-        residual = self._network(image)
-        if residual.shape != image.shape:
-            raise ValueError(
-                f"The denoiser returned {tuple(residual.shape)} for an image {tuple(image.shape)}. "
-                "It must return the residual in the image's shape: pad inside the module."
+        if self._valid is not None:
+            return self._valid(_trimmed(image, self._margin))
+        return _padded_residual(self._network, image, self.settings.halo)
+
+
+class DeviceDenoiser:
+    """Residuals of many crops at once on one device; all of its workers share it, and a call changes nothing in it.
+
+    A DnCNN with its whole halo runs in the precision asked for and leaves torch's settings alone. Any other network
+    (or a halo that is too small) runs as a copy on the device, in float32, or tf32 if that is asked for.
+
+    Args:
+        deterministic: the same bits for the same crops; else cuDNN may choose its fastest algorithm by trying.
+        fused: convolution, bias and ReLU in one cuDNN kernel, in float16 and bfloat16, if not deterministic.
+    Attributes:
+        precision: what the network runs in.
+        capturable: may be part of a CUDA graph, once it has run outside.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        settings: DenoiserSettings,
+        device: torch.device,
+        deterministic: bool,
+        *,
+        fused: bool = False,
+    ) -> None:
+        self.settings = settings
+        self.capturable = isinstance(network, DnCNN)
+        self._device = device
+        self._deterministic = deterministic
+        self._valid = None
+        if isinstance(network, DnCNN) and settings.halo >= network.receptive_radius:
+            self.precision = settings.precision
+            self._margin = settings.halo - network.receptive_radius
+            on_cuda = device.type == "cuda"
+            self._valid = ValidDnCNN(
+                network,
+                settings.precision,
+                device,
+                cudnn_convolution(deterministic) if on_cuda else plain,
+                cudnn_activated if on_cuda and fused and not deterministic else None,
             )
-        return _trimmed(residual, halo)
+        else:
+            self.precision = "tf32" if settings.precision == "tf32" else "float32"
+            self._network = copy.deepcopy(network).eval().to(device)
 
-    def _valid(self, features: Tensor) -> Tensor:
-        """The DnCNN without padding. The first layer stays float32: rounding the image itself costs most."""
-        *hidden, last = self._layers
-        for weight, bias in hidden:
-            features = features.to(weight.dtype).contiguous(memory_format=torch.channels_last)
-            features = F.conv2d(features, weight, bias).relu_()
-        return F.conv2d(features.to(last[0].dtype), *last)
+    def residual(self, crops: Tensor) -> Tensor:
+        """R of the crops' interiors, without the intensity scale.
+
+        Args:
+            crops: (n, 1, rows + 2·halo, cols + 2·halo) float32 on the device, divided by the intensity scale.
+        Returns:
+            (n, rows, cols) float32, contiguous.
+        """
+        with torch.no_grad():
+            if self._valid is not None:
+                found = self._valid(_trimmed(as_channels_last(crops), self._margin))
+            else:
+                # The device is also where the network makes its own tensors, if it doesn't say where.
+                with float32_rules(self.precision == "tf32", self._deterministic), self._device:
+                    found = _padded_residual(self._network, crops, self.settings.halo)
+            return found.squeeze(1).float().contiguous()
 
 
-def _prepared(network: DnCNN, reduced: bool) -> list[tuple[Tensor, Tensor]]:
-    """The layers' weights and biases in channels_last, all but the first in bfloat16 if `reduced`."""
-    prepared = []
-    state = network.state_dict()
-    for index in range(network.receptive_radius):
-        dtype = torch.bfloat16 if reduced and index > 0 else torch.float32
-        weight = state[f"layers.{index}.weight"].to(dtype).contiguous(memory_format=torch.channels_last)
-        prepared.append((weight, state[f"layers.{index}.bias"].to(dtype)))
-    return prepared
+def activation_bytes(network: nn.Module, batch: int, rows: int, cols: int, precision: str) -> int:
+    """Roughly the memory a call takes on the device, besides its input and the weights.
+
+    Args:
+        batch: crops at once.
+        rows, cols: of a crop, halo included.
+    """
+    widths = [weight.shape[0] for weight in network.parameters() if weight.ndim == 4]
+    if isinstance(network, DnCNN):
+        # The first layer's float32 features and their rounded copy are the most there is at a time; else two layers'.
+        each = 4 + DTYPES[precision].itemsize
+        return int(batch * rows * cols * max(widths) * each * (1 + CUDNN_WORKSPACE))
+    features = max(widths, default=FOREIGN_WIDTH) * FOREIGN_LAYERS_ALIVE * 4
+    return int(batch * rows * cols * features * (1 + CUDNN_WORKSPACE))
+
+
+def _padded_residual(network: nn.Module, image: Tensor, halo: int) -> Tensor:
+    """The interior of the residual of a network that returns its input's shape."""
+    residual: Tensor = network(image)
+    if residual.shape != image.shape:
+        raise ValueError(
+            f"The denoiser returned {tuple(residual.shape)} for an image {tuple(image.shape)}. "
+            "It must return the residual in the image's shape: pad inside the module."
+        )
+    return _trimmed(residual, halo)
 
 
 def _trimmed(image: Tensor, margin: int) -> Tensor:

@@ -265,7 +265,7 @@ class Engine:
 
 def guarded(step: Step, guard: StepGuard | None, block: int) -> Step:
     """The step as the guard lets it be."""
-    if guard is None:
+    if guard is None or not guard.shrinks:
         return step
     momentum = 0.0 if guard.drops_momentum(block) else step.momentum
     return replace(step, length=step.length * guard.factor, momentum=momentum)

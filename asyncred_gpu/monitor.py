@@ -63,11 +63,12 @@ class Monitor:
 
     def __init__(self, grid: BlockGrid, image: FloatArray, reference: FloatArray | None, total_sweeps: float) -> None:
         self._grid = grid
-        self._first = np.full(len(grid), np.nan)
-        self._last = np.full(len(grid), np.nan)
+        self._first = np.zeros(len(grid))
+        self._last = np.zeros(len(grid))
+        self._missing = set(range(len(grid)))  # blocks without an update so far
         self._reference = reference
         self._total_sweeps = total_sweeps
-        self._columns: dict[str, list[float]] = {name: [] for name in HISTORY}
+        self._columns: dict[str, list[Any]] = {name: [] for name in HISTORY}
         if reference is not None:
             self._energy = float(np.sum(np.square(reference, dtype=np.float64)))
             self._errors = np.array([self._error(block, pixels) for block, pixels in enumerate(grid.split(image))])
@@ -81,17 +82,17 @@ class Monitor:
     @property
     def gradient_squared(self) -> float:
         """Σ ‖G_i‖² over the blocks updated so far."""
-        return float(np.nansum(self._last))
+        return float(self._last.sum())
 
     @property
     def complete(self) -> bool:
         """Whether every block was updated at least once."""
-        return not bool(np.isnan(self._last).any())
+        return not self._missing
 
     @property
     def residual(self) -> float:
         """‖G‖²/‖G₀‖² over the blocks updated so far, G₀ each block's first gradient; 0 at a fixed point."""
-        start = float(np.nansum(self._first))
+        start = float(self._first.sum())
         return self.gradient_squared / start if start else 0.0
 
     def record(
@@ -104,7 +105,8 @@ class Monitor:
         seconds: float,
     ) -> Progress:
         """Take a commit into account; returns what callbacks are told. `pixels()` are the block's new ones."""
-        if np.isnan(self._first[block]):
+        if block in self._missing:
+            self._missing.remove(block)
             self._first[block] = moved.gradient_squared
         self._last[block] = moved.gradient_squared
         snr = None
@@ -124,8 +126,7 @@ class Monitor:
             total_sweeps=self._total_sweeps,
         )
         for name, column in self._columns.items():
-            value = getattr(progress, name)
-            column.append(math.nan if value is None else value)
+            column.append(getattr(progress, name))
         return progress
 
     def history(self) -> dict[str, npt.NDArray[Any]]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .denoiser import load_denoiser
+from .devices import DeviceError
 from .display import RunDisplay
 from .experiments import Problem, retina_problem, scan_problem
 from .io import OutputFolder
@@ -20,7 +21,6 @@ from .options import parse
 from .report import Setup, write_report
 from .result import Result, Status
 from .runtime.base import WorkerError
-from .settings import DeviceError
 from .solver import GpuAsyncRED
 
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130

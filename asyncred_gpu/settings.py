@@ -17,10 +17,6 @@ from .red import check_step
 from .scheduler import ORDERS, SAMPLINGS
 
 
-class DeviceError(RuntimeError):
-    """The device asked for can't be used here."""
-
-
 @dataclass(frozen=True)
 class Parallelism:
     """How many updates are under way, and how stale a read may be.
@@ -150,24 +146,6 @@ def make_mask(field_of_view: Any, image_shape: tuple[int, int]) -> FloatArray | 
     if not np.isin(mask, (0, 1)).all() or not mask.any():
         raise ValueError("field_of_view must be a mask of True and False with some pixel True. Pass such a mask.")
     return mask
-
-
-def check_device(device: Any) -> str:
-    """The device to use: "cpu", the only one this version has.
-
-    Raises:
-        DeviceError: a CUDA device was asked for.
-    """
-    if device in ("auto", "cpu"):
-        return "cpu"
-    if isinstance(device, str) and device.partition(":")[0] == "cuda":
-        built = f"torch {torch.__version__} " + ("with CUDA" if torch.version.cuda else "without CUDA")
-        gpu = "a GPU that works" if torch.cuda.is_available() else "no GPU that works"
-        raise DeviceError(
-            f"device={device!r} can't be used: found {built} and {gpu}, and this version of asyncred_gpu has no CUDA "
-            "engine yet. Pass device='cpu'."
-        )
-    raise ValueError(f"device={device!r} isn't known. Pass 'auto' or 'cpu'.")
 
 
 def check_solver_choices(step: Any, momentum: Any, sampling: Any, order: Any) -> tuple[str | float, float, str, str]:

@@ -15,11 +15,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from .arrays import as_numpy, checksum
-from .blocks import FloatArray, IndexArray
+from .blocks import FloatArray, IndexArray, halo_crop
 from .buffer import DoubleBuffer
-from .denoiser import DenoiserSettings, load_denoiser, network_fingerprint, resolve_halo, resolve_precision
+from .denoiser import (
+    DenoiserSettings,
+    choose_precision,
+    load_denoiser,
+    network_fingerprint,
+    resolve_halo,
+    resolve_precision,
+)
+from .devices import check_device
 from .engine import Engine, Limits, guarded
 from .monitor import Monitor, StepGuard
 from .operators.base import BlockOperator
@@ -27,11 +36,11 @@ from .red import Step, StepConstants, step_length
 from .result import Progress, Result, Schedule, Status
 from .runtime.base import Runtime, WorkerSetup
 from .runtime.cpu import CpuRuntime, available_cores
+from .runtime.cuda_setup import make_cuda_runtime
 from .scheduler import FreeScheduler, OrderedScheduler, ReplayScheduler, Scheduler, Ticket, make_sampler
 from .settings import (
     check_callbacks,
     check_count,
-    check_device,
     check_minibatch,
     check_momentum,
     check_number,
@@ -48,6 +57,10 @@ from .settings import (
 WHITE_PERCENTILE = 99.9
 # More of the start's intensity than this outside the field of view is no noise.
 OUTSIDE_SHARE = 0.08
+# Workers on a GPU if nobody says: enough that one's gaps are filled by the others (scripts/gpu_acceptance.py tells).
+GPU_WORKERS = 4
+# The denoiser's precision is judged on this many crops of the start image.
+PRECISION_CROPS = 4
 # No limit in updates: what a 64-bit count holds, nearly.
 UNLIMITED = 2**62
 
@@ -60,6 +73,7 @@ class _Prepared:
 
     image: FloatArray
     scale: float
+    precision: str
     steps: tuple[Step, ...]
     common: Mapping[str, Any]
     notes: tuple[str, ...]
@@ -74,7 +88,7 @@ class GpuAsyncRED:
         tau: weight τ of the residual, relative to L of the data term (1 if the operator is normalized).
         block_shape: (rows, cols) of a block; None: the operator's choice, at least two blocks a worker.
         pad: halo in pixels, or "exact": the network's receptive radius, the least that changes nothing.
-        num_workers: updates at a time; None: one a core.
+        num_workers: updates at a time; None: one a core, or four a GPU.
         max_staleness: λ, the most commits between a read and its commit; None: max(4·workers, blocks).
         minibatch: angles or rows an update's gradient uses (SG); None: all (BG).
         step: "theory" 1/((1+2λ)(L+2τ)), "global" 1/(L+2τ), "block" 1/(βL_i+2τ), or a number.
@@ -84,9 +98,11 @@ class GpuAsyncRED:
         intensity_scale: c in R_c(x) = c·R(x/c); "auto": the 99.9th percentile of the start image; 1.0: off.
         nonnegative: clip every block at its commit.
         field_of_view: None, "circle" or a mask; pixels outside stay zero, so the whole object must lie inside.
-        precision: "float32", "bfloat16", or "auto" (bfloat16 where the processor multiplies it natively).
+        precision: "float32", "bfloat16", on a GPU also "tf32" and "float16", or "auto": on the CPU bfloat16 where the
+            processor multiplies it natively, on a GPU the fastest whose error on the first crops is small.
         blocks_per_launch: updates a worker takes at a time.
-        device: "auto" or "cpu" (a pool of processes).
+        device: "auto" (a GPU if one works, else the CPU), "cpu" (a pool of processes), "cuda", "cuda:1", or several
+            GPUs, ["cuda:0", "cuda:1"], among which the workers are dealt out.
         seed: of the block choice and the minibatches.
     Raises:
         ValueError, TypeError: settings that can't be, before any work.
@@ -115,17 +131,17 @@ class GpuAsyncRED:
         device: str = "auto",
         seed: int = 0,
     ) -> None:
-        self.device = check_device(device)
+        self.devices = check_device(device)
         self.network = load_denoiser(denoiser)
         self.tau = check_tau(tau)
         self.halo = resolve_halo(pad, self.network)
         self.step, self.momentum, self.sampling, self.order = check_solver_choices(step, momentum, sampling, order)
         self.intensity_scale = check_scale(intensity_scale)
         self.nonnegative = bool(nonnegative)
-        self.precision = resolve_precision(precision)
+        self.precision = resolve_precision(precision, self._kind)
         self.seed = check_count("seed", seed, 0)
         per_launch = check_count("blocks_per_launch", blocks_per_launch, 1)
-        wanted = len(available_cores()) if num_workers is None else check_count("num_workers", num_workers, 1)
+        wanted = self._default_workers() if num_workers is None else check_count("num_workers", num_workers, 1)
         grid = make_grid(block_shape, operator.grid, wanted * per_launch)
         workers = min(wanted, max(1, len(grid) // per_launch)) if num_workers is None else wanted
         self.parallelism = check_parallelism(workers, per_launch, max_staleness, len(grid))
@@ -133,6 +149,14 @@ class GpuAsyncRED:
         self.operator = operator.with_blocks(grid)
         self.minibatch = check_minibatch(minibatch, operator.measurements)
         self.mask = make_mask(field_of_view, operator.image_shape)
+
+    @property
+    def _kind(self) -> str:
+        """What the devices are: "cpu" or "cuda"."""
+        return self.devices[0].partition(":")[0]
+
+    def _default_workers(self) -> int:
+        return len(available_cores()) if self._kind == "cpu" else GPU_WORKERS * len(self.devices)
 
     def run(
         self,
@@ -160,7 +184,15 @@ class GpuAsyncRED:
             ValueError, TypeError: input that can't be, before any work.
             WorkerError: a worker failed; nothing of the pool is left.
         """
-        return self._run(CpuRuntime, max_sweeps, max_updates, time_limit, tol, x0, reference, callbacks, replay)
+        return self._run(self._make_runtime, max_sweeps, max_updates, time_limit, tol, x0, reference, callbacks, replay)
+
+    def _make_runtime(self, setup: WorkerSetup, workers: int, image: FloatArray) -> Runtime:
+        if self._kind == "cpu":
+            return CpuRuntime(setup, workers, image)
+        from .runtime.cuda_device import CudaDevice  # needs CuPy
+
+        devices = [CudaDevice(name) for name in self.devices]
+        return make_cuda_runtime(devices, setup, workers, image, deterministic=self.order == "ordered")
 
     def _run(
         self,
@@ -188,8 +220,17 @@ class GpuAsyncRED:
         grid = self.operator.grid
         monitor = Monitor(grid, prepared.image, truth, math.inf if updates == UNLIMITED else updates / len(grid))
         setup = time.perf_counter()
-        denoiser = DenoiserSettings(self.halo, self.precision, prepared.scale)
-        worker_setup = WorkerSetup(self.operator, self.network, denoiser, self.tau, self.mask)
+        denoiser = DenoiserSettings(self.halo, prepared.precision, prepared.scale)
+        worker_setup = WorkerSetup(
+            self.operator,
+            self.network,
+            denoiser,
+            self.tau,
+            self.mask,
+            truth,
+            self.parallelism.per_launch,
+            self.minibatch,
+        )
         with closing(make_runtime(worker_setup, self.parallelism.workers, prepared.image)) as runtime:
             runtime.prime()
             started = time.perf_counter()
@@ -204,7 +245,7 @@ class GpuAsyncRED:
             history=monitor.history(),
             schedule=self._schedule(engine, prepared, schedule),
             settings=self._settings(prepared),
-            notes=(*prepared.notes, *engine.notes),
+            notes=(*prepared.notes, *runtime.notes, *engine.notes),
             timings=timings,
         )
 
@@ -256,12 +297,29 @@ class GpuAsyncRED:
         if self.nonnegative:
             image = np.maximum(image, 0)
         image = np.ascontiguousarray(image, np.float32)
-        common = self._common(image)
+        precision, measured = self._precision(image, scale, schedule)
+        common = self._common(image, precision)
         if schedule is not None:
             check_replay(schedule.settings, common)
         # Also for a replay: the workers' copies of the operator then have ‖A‖² and needn't compute it.
         steps = tuple(self._step(i) for i in range(len(self.operator.grid)))
-        return _Prepared(image, scale, steps, common, notes)
+        return _Prepared(image, scale, precision, steps, common, (*notes, *measured))
+
+    def _precision(
+        self, image: FloatArray, scale: float, schedule: Schedule | None
+    ) -> tuple[str, tuple[str, ...]]:
+        """The denoiser's precision, and a note if it was chosen by its error on the first crops."""
+        if self.precision is not None:
+            return self.precision, ()
+        if schedule is not None:
+            return resolve_precision(str(schedule.settings["precision"]), self._kind) or "float32", ()
+        grid = self.operator.grid
+        crops = [halo_crop(grid, index, self.halo).of(image) / np.float32(scale) for index in range(len(grid))]
+        crops = [crop for crop in crops if crop.shape == crops[0].shape][:PRECISION_CROPS]
+        device = torch.device(self.devices[0])
+        chosen, errors = choose_precision(self.network, self.halo, torch.from_numpy(np.stack(crops)[:, None]), device)
+        found = ", ".join(f"{name} {error:.1e}" for name, error in errors.items())
+        return chosen, (f"precision='auto' took {chosen}: the denoiser's relative error on the first crops is {found}.",)
 
     def _step(self, block: int) -> Step:
         factor = 1.0 if self.minibatch is None else self.operator.minibatch_factor(self.minibatch)
@@ -332,7 +390,7 @@ class GpuAsyncRED:
 
     # --- what a run says of itself -----------------------------------------------------------------------------------
 
-    def _common(self, start: FloatArray) -> dict[str, Any]:
+    def _common(self, start: FloatArray, precision: str) -> dict[str, Any]:
         """What a schedule depends on besides its own arrays."""
         return {
             "image_shape": list(self.operator.image_shape),
@@ -340,7 +398,7 @@ class GpuAsyncRED:
             "tau": self.tau,
             "halo": self.halo,
             "minibatch": self.minibatch,
-            "precision": self.precision,
+            "precision": precision,
             "nonnegative": self.nonnegative,
             "measurements": self.operator.fingerprint,
             "denoiser": network_fingerprint(self.network),
@@ -360,7 +418,7 @@ class GpuAsyncRED:
             "num_workers": self.parallelism.workers,
             "blocks_per_launch": self.parallelism.per_launch,
             "max_staleness": self.parallelism.max_staleness,
-            "device": self.device,
+            "device": ",".join(self.devices),
             "seed": self.seed,
         }
 

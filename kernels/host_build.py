@@ -14,9 +14,16 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-SOURCES = ("joseph.h", "host.cpp")
+from torch import Tensor
+
+from .sources import FOLDER, Signature, kernel_files, signature
+
+# What each library is made of; the first file is compiled and includes the others.
+PROJECTOR = ("host.cpp", "joseph.h", "grid.h")
+KERNELS = ("host_kernels.cpp", "joseph.h", "layout.h", "grid.h", *(file.name for file in kernel_files()))
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 COMPILE_SECONDS = 120
 
@@ -32,20 +39,57 @@ def host_kernels() -> ctypes.CDLL:
     Raises:
         HostBuildError: no compiler, or it failed.
     """
-    compiler = find_compiler()
-    library = cache_folder() / f"kernels-{_fingerprint(compiler)}.so"
-    if not library.is_file():
-        _compile(compiler, library)
-    try:
-        kernels = _loaded(library)
-    except HostBuildError:  # damaged, so once more
-        _compile(compiler, library)
-        kernels = _loaded(library)
+    kernels = _built(PROJECTOR)
     for function in (kernels.joseph_forward, kernels.joseph_adjoint):
         number, array = ctypes.c_int, ctypes.c_void_p
         function.argtypes = [array, number, number, array, number, number, array]
         function.restype = None
     return kernels
+
+
+class HostKernels:
+    """The CUDA kernels' host build, for tensors on the CPU: `Kernels` of launch.py. A launch has run when it returns.
+
+    Raises:
+        HostBuildError: no compiler, or it failed.
+    """
+
+    def __init__(self) -> None:
+        library = _built(KERNELS)
+        self._kernels: dict[str, tuple[Signature, Callable[..., None]]] = {}
+        for file in kernel_files():
+            arguments = signature(file)
+            function = getattr(library, arguments.name)
+            function.argtypes = [
+                ctypes.c_void_p if parameter.pointer else {"int": ctypes.c_int, "float": ctypes.c_float}[parameter.kind]
+                for parameter in arguments.parameters
+            ]
+            function.restype = None
+            self._kernels[arguments.name] = arguments, function
+
+    def launch(self, name: str, items: int, *arguments: Tensor | int | float | None) -> None:
+        """Run kernel `name`; it counts its items itself, so `items` matters on a device only.
+
+        Raises:
+            KeyError: no kernel of that name.
+            TypeError, ValueError: arguments that aren't the kernel's, see `Signature.values`.
+        """
+        expected, function = self._kernels[name]
+        function(*expected.values(arguments, device=-1))
+
+
+def _built(sources: tuple[str, ...]) -> ctypes.CDLL:
+    """The library made of these files, compiled unless the cache has it."""
+    compiler = find_compiler()
+    source = FOLDER / sources[0]
+    library = cache_folder() / f"{source.stem}-{_fingerprint(compiler, sources)}.so"
+    if not library.is_file():
+        _compile(compiler, source, library)
+    try:
+        return _loaded(library)
+    except HostBuildError:  # damaged, so once more
+        _compile(compiler, source, library)
+        return _loaded(library)
 
 
 def _loaded(library: Path) -> ctypes.CDLL:
@@ -81,10 +125,10 @@ def cache_folder() -> Path:
     return folder
 
 
-def _fingerprint(compiler: str) -> str:
+def _fingerprint(compiler: str, sources: tuple[str, ...]) -> str:
     content = hashlib.sha256()
-    for name in SOURCES:
-        content.update((Path(__file__).parent / name).read_bytes())
+    for name in sources:
+        content.update((FOLDER / name).read_bytes())
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=COMPILE_SECONDS).stdout
     content.update("\0".join([*FLAGS, compiler, version, _processor()]).encode())
     return content.hexdigest()[:20]
@@ -99,7 +143,7 @@ def _processor() -> str:
     return "\n".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
 
 
-def _compile(compiler: str, library: Path) -> None:
+def _compile(compiler: str, source: Path, library: Path) -> None:
     """Compile beside the library and move it into place in one step: several processes may do so at once."""
     try:
         handle, partial = tempfile.mkstemp(suffix=".so", dir=library.parent)
@@ -109,7 +153,7 @@ def _compile(compiler: str, library: Path) -> None:
         ) from error
     os.close(handle)
     try:
-        command = [compiler, *FLAGS, str(Path(__file__).parent / "host.cpp"), "-o", partial]
+        command = [compiler, *FLAGS, str(source), "-o", partial]
         done = subprocess.run(command, capture_output=True, text=True, timeout=COMPILE_SECONDS)
         if done.returncode != 0:
             raise HostBuildError(

@@ -6,12 +6,7 @@
 // Joseph, IEEE TMI 1982, eq. 4. Plain C++ and CUDA C++; no vendor's types.
 #pragma once
 
-#ifdef __CUDACC__
-#define PORTABLE __device__ __forceinline__
-#else
-#include <cmath>
-#define PORTABLE static inline
-#endif
+#include "grid.h"
 
 // One angle's rays. along_rows: lines are rows and positions are columns; otherwise the other way round.
 struct RayFan {
@@ -92,10 +87,25 @@ PORTABLE float ray_sum(const float *pixels, int lines, int size, long line_strid
 #define NEAR_MARGIN 1e-2f
 
 // At most this many rays pass within a pixel of a place, the margin included.
-PORTABLE int rays_near(const RayFan &fan) { return (int)(2.0 / fabs(fan.per_ray) + 2 * NEAR_MARGIN) + 1; }
+PORTABLE int rays_near(const RayFan &fan) {
+    return (int)(2.0f / fabsf((float)fan.per_ray) + 2 * NEAR_MARGIN) + 1;
+}
 
 // What ray with this position gives to the pixel at `place`: the weight ray_sum gave that pixel.
 PORTABLE float pixel_weight(float position, int place) {
     const float weight = 1.0f - fabsf(position - (float)place);
     return weight > 0.0f ? weight : 0.0f;
+}
+
+// What the rays of one angle give to pixel (r, c) of the window: the transpose of ray_sum, ray by ray the same weights.
+PORTABLE float gathered(const RayFan &fan, const float *values, int width, int r, int c) {
+    const int line = fan.along_rows ? r : c, place = fan.along_rows ? c : r;
+    const float per_line = (float)fan.per_line, rays_a_pixel = 1.0f / (float)fan.per_ray;
+    // The pixel lies at this ray; in float, which is well within the margin for a detector of up to 4e4 rays.
+    const float ray = (float)(place - fan.first - line * fan.per_line) * rays_a_pixel;
+    const int from = (int)ceilf(ray - fabsf(rays_a_pixel) - NEAR_MARGIN), to = from + rays_near(fan);
+    float sum = 0.0f;
+    for (int k = from > 0 ? from : 0; k < (to < width ? to : width); ++k)
+        sum += pixel_weight(ray_position(ray_origin(fan, k), per_line, line), place) * values[k];
+    return fan.length * sum;
 }

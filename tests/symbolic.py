@@ -4,10 +4,9 @@ A tag is (how many updates of its block it includes, which update wrote it). The
 device: the step's length holds the update's number, so that a ring entry filled too early shows the wrong task.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from random import Random
-
-import numpy as np
 
 from asyncred_gpu.buffer import DoubleBuffer
 from asyncred_gpu.engine import Engine, Limits
@@ -19,7 +18,7 @@ from asyncred_gpu.runtime.descriptor import DescriptorLayout
 from asyncred_gpu.runtime.device import Operation, access
 from asyncred_gpu.runtime.simulated_streams import Machine, SimulatedDevice
 from asyncred_gpu.runtime.stream_policies import POLICIES
-from asyncred_gpu.scheduler import FreeScheduler, OrderedScheduler, make_sampler
+from asyncred_gpu.scheduler import FreeScheduler, OrderedScheduler, ReplayScheduler, make_sampler
 from asyncred_gpu.settings import check_parallelism
 
 START = (0, 0)
@@ -119,9 +118,7 @@ class SymbolicProgram:
         self._seen = [()] * size
         self._moved = [START] * size
         self._results = [0] * size
-        self._own = {
-            name: (name, worker) for name in ("descriptor", "crops", "residual", "pixels", "results")
-        }
+        self._own = {name: (name, worker) for name in ("descriptor", "crops", "residual", "pixels", "results")}
 
     # --- what a launch is made of ----------------------------------------------------------------------------------
 
@@ -130,26 +127,26 @@ class SymbolicProgram:
         return Operation("upload", lambda: self._upload(entry), lambda: touched, capturable=False)
 
     def prime(self):
-        return [self._operation("step", self._step, self._step_access), *self.publish(0, self.layout.size)]
+        return [Operation("step", self._step, self._step_access), *self.publish(0, self.layout.size)]
 
     def read(self):
         """The crop needs some blocks, the residual all of them: here one half each, so that a read can be torn."""
         return [
-            self._operation("crop", self._crop, lambda: self._gather_access("crops", 0, self._half)),
-            self._operation("residual", self._residual, lambda: self._gather_access("residual", self._half, None)),
+            Operation("crop", self._crop, lambda: self._gather_access("crops", 0, self._half)),
+            Operation("residual", self._residual, lambda: self._gather_access("residual", self._half, None)),
         ]
 
     def work(self):
         own = self._own
         download = access([own["pixels"]], [own["results"]])
         return [
-            self._operation("step", self._step, self._step_access),
-            self._operation("download", self._download, lambda: download),
+            Operation("step", self._step, self._step_access),
+            Operation("download", self._download, lambda: download),
         ]
 
     def publish(self, first, size):
         part = slice(first, first + size)
-        return [self._operation("publish", lambda: self._publish(part), lambda: self._publish_access(part))]
+        return [Operation("publish", lambda: self._publish(part), lambda: self._publish_access(part))]
 
     def exchange(self, tasks):
         others = [device for device in range(len(self._slots.devices)) if device != self._here]
@@ -162,9 +159,6 @@ class SymbolicProgram:
         return Moved(float(self._results[place]), False, True)
 
     # --- on the device ---------------------------------------------------------------------------------------------
-
-    def _operation(self, name, run, touched):
-        return Operation(name, run, touched)
 
     def _upload(self, entry):
         self._descriptor.copy_(entry.memory)
@@ -209,7 +203,9 @@ class SymbolicProgram:
 
     def _gather_access(self, into, begin, end):
         regions = self._regions[begin:end]
-        reads = [pair[slot] for _, _, slots in self._tasks for pair, slot in zip(regions, slots[begin:end], strict=True)]
+        reads = [
+            pair[slot] for _, _, slots in self._tasks for pair, slot in zip(regions, slots[begin:end], strict=True)
+        ]
         return access([self._own["descriptor"], *reads], [self._own[into]])
 
     def _step_access(self):
@@ -229,7 +225,6 @@ class TagMonitor:
 
     def __init__(self, blocks):
         self.states = [[START] * blocks]
-        self.staleness = []
 
     def record(self, commit, block, staleness, moved, pixels, seconds):
         tag, state = pixels(), list(self.states[-1])
@@ -238,23 +233,34 @@ class TagMonitor:
             raise LostUpdate(f"commit {commit} put {tag} in front of block {block}, expected {expected}")
         state[block] = tag
         self.states.append(state)
-        self.staleness.append(staleness)
+
+
+class WatchedRuntime(CudaRuntime):
+    """Counts what the engine was told."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.told = Counter()
+
+    def wait(self, timeout):
+        reports = super().wait(timeout)
+        self.told.update(type(report) for report in reports)
+        return reports
 
 
 class SymbolicRun:
-    """One run of the engine on simulated streams, with its checks."""
+    """One run of the engine on simulated streams, with its checks; `recorded`: the commits of a run to repeat."""
 
-    def __init__(self, case):
+    def __init__(self, case, recorded=None):
         self.case = case
+        self._recorded = recorded
         self.machine = Machine(POLICIES[case.policy](case.seed), warms_up=False)
         devices = [SimulatedDevice(self.machine, index) for index in range(case.devices)]
         self.reads = {}
         self.monitor = TagMonitor(case.blocks)
         slots = TagSlots(devices, case.blocks)
-        self.programs = [
-            SymbolicProgram(worker, slots, case.per_launch, self.reads) for worker in range(case.workers)
-        ]
-        self.runtime = CudaRuntime(self.programs, slots, case.blocks)
+        self.programs = [SymbolicProgram(worker, slots, case.per_launch, self.reads) for worker in range(case.workers)]
+        self.runtime = WatchedRuntime(self.programs, slots, case.blocks)
         self.engine = Engine(
             self._scheduler(),
             DoubleBuffer(case.blocks),
@@ -270,10 +276,22 @@ class SymbolicRun:
 
     def _scheduler(self):
         case = self.case
+        if self._recorded is not None:
+            return ReplayScheduler(*zip(*self._recorded, strict=True))
         sampler = make_sampler(case.sampling, case.blocks, case.seed)
         if case.order == "ordered":
             return OrderedScheduler(sampler, case.in_flight, case.updates)
         return FreeScheduler(sampler, case.in_flight, case.staleness, case.updates)
+
+    @property
+    def commits(self):
+        """(block, version read) of every commit."""
+        return [(commit.block, commit.read) for commit in self.engine.commits]
+
+    @property
+    def staleness(self):
+        """The most commits between a read and its commit, from the schedule."""
+        return max(number - read for number, (_, read) in enumerate(self.commits))
 
     def run(self):
         """Run to the end.
@@ -282,16 +300,14 @@ class SymbolicRun:
             AssertionError: Race, Deadlock, LostUpdate, TornRead, TooStale, or an update that wasn't committed.
         """
         self.runtime.prime()
-        status = self.engine.run()
+        assert self.engine.run() is Status.MAX_UPDATES
         self.runtime.close()
-        assert status is Status.MAX_UPDATES
-        commits = self.engine.commits
-        numbers = sorted(commit.draw for commit in commits)
-        assert numbers == list(range(1, self.case.updates + 1)), f"not every update was committed once: {numbers}"
-        for commit in commits:
-            if self.reads[commit.draw] != self.monitor.states[commit.read]:
-                raise TornRead(f"update {commit.draw} didn't read version {commit.read}: {self.reads[commit.draw]}")
-        staleness = max(number - commit.read for number, commit in enumerate(commits))
-        if staleness > self.case.staleness:
-            raise TooStale(f"staleness {staleness} with max_staleness={self.case.staleness}")
+        updates = self.case.updates if self._recorded is None else len(self._recorded)
+        numbers = [commit.draw for commit in self.engine.commits]
+        assert sorted(numbers) == list(range(1, updates + 1)), f"not every update was committed once: {numbers}"
+        for number, (_, read) in zip(numbers, self.commits, strict=True):
+            if self.reads[number] != self.monitor.states[read]:
+                raise TornRead(f"update {number} didn't read version {read}: {self.reads[number]}")
+        if self.staleness > self.case.staleness:
+            raise TooStale(f"staleness {self.staleness} with max_staleness={self.case.staleness}")
         return self

@@ -6,7 +6,8 @@ import torch
 
 from asyncred_gpu import load_denoiser
 from asyncred_gpu.blocks import BlockGrid
-from asyncred_gpu.denoiser import BlockDenoiser, DenoiserSettings, resolve_halo, resolve_precision
+from asyncred_gpu.denoiser import BlockDenoiser, DenoiserSettings, resolve_halo
+from asyncred_gpu.precision import resolve_precision
 
 from .helpers import SHARED, LinearResidual, blobs, needs, relative, small_network
 from .test_blocks import gather

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol, Self
 
 from ..blocks import BlockGrid, FloatArray, IndexArray
-from .device import DeviceOperator, Scene
+from .device import DeviceNeeds, DeviceOperator, Scene
 
 
 class WindowProjector(Protocol):
@@ -82,6 +82,10 @@ class BlockOperator(Protocol):
 
     def on_device(self, scene: Scene) -> DeviceOperator:
         """The operator's kernels on a GPU."""
+        ...
+
+    def device_needs(self, count: int) -> DeviceNeeds:
+        """What that will take of the GPU's memory, for gradients of `count` measurements."""
         ...
 
     def start(self, kind: str) -> FloatArray:

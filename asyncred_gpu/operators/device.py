@@ -71,6 +71,14 @@ class Batch:
     host_tasks: Callable[[], Sequence[Task]]
 
 
+@dataclass(frozen=True)
+class DeviceNeeds:
+    """Memory an operator takes on a device: bytes of its tables, and floats of a worker's buffers for every block."""
+
+    tables: int
+    floats: int
+
+
 class DeviceOperator(Protocol):
     """An operator's kernels on one device, shared by its workers."""
 
@@ -85,8 +93,8 @@ class DeviceOperator(Protocol):
         ...
 
     @property
-    def nbytes(self) -> int:
-        """Memory its tables take on the device."""
+    def notes(self) -> tuple[str, ...]:
+        """What a run's result should say of it."""
         ...
 
     def residual_shape(self, count: int) -> tuple[int, ...]:

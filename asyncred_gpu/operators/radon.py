@@ -26,11 +26,11 @@ from .checks import (
     check_spacing,
     check_weights,
 )
-from .device import DeviceOperator, Scene
+from .device import DeviceNeeds, DeviceOperator, Scene
 from .footprint import Float64Array, Footprint, ParallelGeometry, block_footprint, ray_vectors
 from .joseph import JosephProjector, ray_fans
 from .power import largest_eigenvalue
-from .radon_device import JosephOnDevice
+from .radon_device import JosephOnDevice, joseph_needs
 from .ramp import ramp_filtered
 from .shares import add_share
 
@@ -239,6 +239,10 @@ class RadonCT:
         return JosephOnDevice(
             self.geometry, self.grid, self._footprints, self.sinogram, self.weights, self.scale, scene
         )
+
+    def device_needs(self, count: int) -> DeviceNeeds:
+        """What `on_device` takes of a GPU's memory."""
+        return joseph_needs(self.geometry, self.grid, self._footprints, self.weights is not None, count)
 
     # --- the whole image -------------------------------------------------------------------------------------------
 

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from ..blocks import BlockGrid, FloatArray
 from ..kernels.launch import TASK
-from .device import Batch, Job, Scene
+from .device import Batch, DeviceNeeds, Job, Scene
 from .footprint import Footprint, ParallelGeometry
-from .joseph import ray_fans
+from .joseph import RAY_FAN, ray_fans
 
 # A gradient in this many parts: one thread a pixel alone would leave most of a large GPU idle.
 PARTS = 8
@@ -27,6 +27,7 @@ class JosephOnDevice:
     """The DeviceOperator of RadonCT with our own kernels. Owns its tables."""
 
     capturable = True
+    notes: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -60,11 +61,6 @@ class JosephOnDevice:
     def _bytes(self, table: npt.NDArray[Any]) -> Tensor:
         return self._moved(np.ascontiguousarray(table).view(np.uint8).reshape(-1).copy())
 
-    @property
-    def nbytes(self) -> int:
-        tables = (self._image, self._blocks, self._fans, self._starts, self._sinogram, self._weights)
-        return sum(table.numel() * table.element_size() for table in tables if table is not None)
-
     def residual_shape(self, count: int) -> tuple[int, int]:
         return count, self._width
 
@@ -96,3 +92,15 @@ class JosephOnDevice:
     def _job(self, name: str, items: int, *arguments: Tensor | int | float | None) -> Job:
         kernels = self._scene.kernels
         return lambda: kernels.launch(name, items, *arguments)
+
+
+def joseph_needs(
+    geometry: ParallelGeometry, grid: BlockGrid, footprints: Sequence[Footprint], weighted: bool, count: int
+) -> DeviceNeeds:
+    """What a JosephOnDevice takes of the GPU's memory."""
+    angles = len(geometry.angles)
+    fans = len(grid) * angles * (RAY_FAN.itemsize + np.dtype(np.int32).itemsize)
+    measured = (2 if weighted else 1) * 4 * angles * geometry.detectors
+    width = max(footprint.width for footprint in footprints)
+    height, cols = grid.block_shape
+    return DeviceNeeds(tables=fans + measured, floats=count * width + min(PARTS, angles) * height * cols)

@@ -97,6 +97,11 @@ class Runtime(Protocol):
     @property
     def workers(self) -> int: ...
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a result should say of the runtime."""
+        ...
+
     def pixels(self, block: int, slot: int) -> FloatArray:
         """(rows, cols) of a front slot; may be a view, and is right between commits only."""
         ...

@@ -29,11 +29,14 @@ class Touch(NamedTuple):
     name: str
 
 
+START = Touch(HOST, 0, "nobody yet")
+
+
 @dataclass(slots=True)
 class _Region:
     """The last write, and each thread's last read since."""
 
-    write: Touch = Touch(HOST, 0, "the start")
+    write: Touch = START
     reads: dict[int, Touch] = field(default_factory=dict)
 
 

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -62,7 +63,7 @@ class CpuRuntime:
             self.slots: Sequence[tuple[Slot, Slot]] = self._layout.views(self._memory)
             for block, pixels in enumerate(setup.operator.grid.split(image)):
                 np.copyto(self.slots[block][0].pixels, pixels)
-            self._setup_fd = anonymous_file(cloudpickle.dumps(setup))
+            self._setup_fd = anonymous_file(cloudpickle.dumps(replace(setup, reference=None)))  # it isn't theirs to see
             for worker in range(workers):
                 self._start(worker)
             for worker in range(workers):
@@ -70,6 +71,8 @@ class CpuRuntime:
         except BaseException:
             self.close()
             raise
+
+    notes: tuple[str, ...] = ()
 
     @property
     def workers(self) -> int:

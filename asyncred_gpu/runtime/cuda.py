@@ -168,7 +168,10 @@ class _Worker:
 class CudaRuntime:
     """The protocol of runtime/base.py on streams. Owns the workers; `memory` the slots of the first device."""
 
-    def __init__(self, programs: Sequence[Program], memory: Memory, blocks: int) -> None:
+    def __init__(
+        self, programs: Sequence[Program], memory: Memory, blocks: int, notes: tuple[str, ...] = ()
+    ) -> None:
+        self.notes = notes
         self._memory = memory
         self._blocks = blocks
         self._workers: list[_Worker] = []

@@ -84,6 +84,8 @@ class SimulatedRuntime:
         self._waiting: dict[int, int] = {}
         self._pending: list[Event] = []
 
+    notes: tuple[str, ...] = ()
+
     @property
     def workers(self) -> int:
         return len(self._running)

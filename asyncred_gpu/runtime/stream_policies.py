@@ -1,4 +1,4 @@
-"""Orders of a simulated machine's streams: any, and the worst. All are legal; what a lucky order hides, one of them shows.
+"""Orders of a simulated machine's streams: any, and the worst. All are legal; what one hides, another shows.
 
 An adversary runs nothing before the host waits, or all at once, or never a writer while anybody else has work.
 """

@@ -1,0 +1,92 @@
+"""In which precision the denoiser runs; "auto" on a GPU is measured on crops of the start image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from pathlib import Path
+from typing import Literal, overload
+
+import torch
+from torch import Tensor, nn
+
+from .denoiser import DenoiserSettings, DeviceDenoiser
+
+CPU_PRECISIONS = ("auto", "float32", "bfloat16")
+# What a GPU may have besides float32, in the order "auto" tries: float16 is as fast as bfloat16 and rounds finer.
+REDUCED = ("float16", "bfloat16", "tf32")
+# "auto" takes what changes the residual by no more than this: ‖R_p − R_float32‖ / ‖R_float32‖. Measured on crops of four
+# images of Set12, clean and with noise of 5 grey levels: the shipped network 5e-4 to 1.4e-3 in float16 (tf32 the same)
+# and 4e-3 to 1.1e-2 in bfloat16, the authors' 1.1e-3 to 2.8e-3 and 9e-3 to 2.3e-2; the shipped one with its first layer
+# in bfloat16 too, which layers.py doesn't do, 1.3e-2 to 4.6e-2. Reconstructions in bfloat16 end within 0.04 dB of
+# float32 (docs/results/cpu.md), and this is about twice its error on the noisy start that "auto" measures.
+LARGEST_ERROR = 0.02
+
+
+@overload
+def resolve_precision(precision: str, kind: Literal["cpu"] = ...) -> str: ...
+@overload
+def resolve_precision(precision: str, kind: Literal["cuda"], offered: Collection[str] = ...) -> str | None: ...
+@overload
+def resolve_precision(precision: str, kind: str, offered: Collection[str] = ...) -> str | None: ...
+def resolve_precision(precision: str, kind: str = "cpu", offered: Collection[str] = REDUCED) -> str | None:
+    """The precision meant; None: "auto" on a GPU, to be measured.
+
+    On the CPU "auto" is bfloat16 where this processor multiplies it natively, else float32.
+
+    Args:
+        kind: "cpu" or "cuda".
+        offered: what the GPU has besides float32 (`offered_precisions`).
+    Raises:
+        ValueError: a precision this kind of device doesn't have.
+    """
+    on_cpu = kind == "cpu"
+    known = CPU_PRECISIONS if on_cpu else ("auto", "float32", *(name for name in REDUCED if name in offered))
+    if precision not in known:
+        where = "the CPU" if on_cpu else "a GPU" if precision not in REDUCED else "this GPU (too old)"
+        raise ValueError(f"precision={precision!r} isn't available on {where}. Pass one of {', '.join(known)}.")
+    if precision != "auto":
+        return precision
+    if not on_cpu:
+        return None
+    return "bfloat16" if _native_bfloat16() else "float32"
+
+
+def offered_precisions(capability: tuple[int, int]) -> tuple[str, ...]:
+    """What a GPU of this compute capability has besides float32; bfloat16 and tf32 came with 8.0."""
+    return REDUCED if capability >= (8, 0) else ("float16",)
+
+
+def choose_precision(
+    network: nn.Module, halo: int, crops: Tensor, device: torch.device, offered: Collection[str] = REDUCED
+) -> tuple[str, dict[str, float]]:
+    """The first precision of REDUCED whose error on these crops is small enough, else float32; and the errors measured.
+
+    Args:
+        crops: (n, 1, rows + 2·halo, cols + 2·halo) float32 on the device, divided by the intensity scale.
+        offered: what the GPU has (`offered_precisions`).
+    """
+    exact = _denoiser(network, halo, "float32", device).residual(crops).double()
+    errors: dict[str, float] = {}
+    for precision in REDUCED:
+        denoiser = _denoiser(network, halo, precision, device)
+        if precision not in offered or denoiser.precision != precision:
+            continue  # a network that isn't a DnCNN runs in float32 or tf32, whatever is asked for
+        off = float(torch.linalg.vector_norm(denoiser.residual(crops).double() - exact))
+        # A residual of zero is as good in any precision that finds zero too.
+        errors[precision] = off and off / max(float(torch.linalg.vector_norm(exact)), math.ulp(0.0))
+        if errors[precision] <= LARGEST_ERROR:
+            return precision, errors
+    return "float32", errors
+
+
+def _denoiser(network: nn.Module, halo: int, precision: str, device: torch.device) -> DeviceDenoiser:
+    return DeviceDenoiser(network, DenoiserSettings(halo, precision, 1.0), device, deterministic=True)
+
+
+def _native_bfloat16() -> bool:
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags

@@ -1,0 +1,15 @@
+// The host build of the CUDA kernels: every .cu file of this folder in one library, called through ctypes.
+#include "adjoint.cu"
+#include "backproject.cu"
+#include "combine.cu"
+#include "crop.cu"
+#include "forward.cu"
+#include "publish.cu"
+#include "residual.cu"
+#include "step.cu"
+
+// Sizes in bytes, for a test that the structs here are those of launch.py and operators/joseph.py.
+extern "C" void struct_sizes(int *sizes) {
+    const size_t found[4] = {sizeof(Image), sizeof(Block), sizeof(Task), sizeof(RayFan)};
+    for (int i = 0; i < 4; ++i) sizes[i] = (int)found[i];
+}
