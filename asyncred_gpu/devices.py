@@ -120,11 +120,8 @@ def _cupy_problems(found: Found) -> list[Problem]:
         return [Problem("no CuPy", f"`pip install {wanted}`")]
     if len(found.cupy_packages) > 1:
         return [Problem(f"{_listed(found.cupy_packages)}, which overwrite each other", reinstall)]
-    if found.cupy_cuda not in (None, _cuda_major(found)):
-        built = f"for {_torch(found)}" if found.torch_cuda else f"for torch for CUDA {_cuda_major(found)}"
-        return [
-            Problem(f"{installed} (CUDA {found.cupy_cuda}), which doesn't fit: it must be {wanted} {built}", reinstall)
-        ]
+    if found.torch_cuda and found.cupy_cuda not in (None, found.torch_cuda[0]):
+        return [Problem(f"{installed} (CUDA {found.cupy_cuda}), which doesn't fit {_torch(found)}", reinstall)]
     if found.cupy_error is not None:
         return [Problem(f"{installed}, which doesn't work ({found.cupy_error})", reinstall)]
     if found.available and found.cupy_devices < len(found.capabilities):
@@ -144,8 +141,9 @@ def _gpu_problems(found: Found, name: str) -> list[Problem]:
         return [Problem(what, f"use a GPU of compute capability {_dotted(LEAST_CAPABILITY)} or later")]
     if not _holds(found.architectures, capability):
         has = ", ".join(found.architectures)
-        # The builds for CUDA 13 begin with compute capability 7.5.
-        build = "cu126" if capability < (7, 5) else _torch_build(found)
+        # The builds for CUDA 13 begin with compute capability 7.5, those for CUDA 12.6 end with 9.0.
+        newest = "cu128" if found.driver is not None and found.driver[0] == 12 else "cu130"
+        build = "cu126" if capability < (7, 5) else newest
         return [Problem(f"{what} and {_torch(found)} without code for it (only {has})", f"`{_torch_command(build)}`")]
     return []
 
@@ -166,8 +164,9 @@ def _cuda_major(found: Found) -> int:
 
 
 def _torch_build(found: Found) -> str:
-    """The build of torch that fits the driver; the newest where there is none yet."""
-    return "cu126" if found.driver is not None and found.driver[0] == 12 else "cu130"
+    """The build of torch that fits the driver, and CuPy if it is there; the newest where nothing is yet."""
+    twelve = found.cupy_cuda == 12 if found.driver is None or found.driver[0] > 12 else found.driver[0] == 12
+    return "cu126" if twelve else "cu130"
 
 
 def _torch_command(build: str) -> str:
@@ -176,7 +175,7 @@ def _torch_command(build: str) -> str:
 
 
 def _torch(found: Found) -> str:
-    return f"torch {found.torch} (CUDA {_dotted(found.torch_cuda)})" if found.torch_cuda else f"torch {found.torch}"
+    return f"torch {found.torch}" + (f" (CUDA {_dotted(found.torch_cuda)})" if found.torch_cuda else "")
 
 
 def _dotted(version: tuple[int, int]) -> str:

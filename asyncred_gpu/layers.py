@@ -70,7 +70,7 @@ def plain(features: Tensor, layer: Layer) -> Tensor:
 
 
 def cudnn_convolution(deterministic: bool) -> Convolution:
-    """A convolution by cuDNN, told directly what F.conv2d would take from torch's global settings, which nobody has to touch then."""
+    """A convolution by cuDNN, told what F.conv2d takes from torch's global settings: nobody has to touch those."""
 
     def convolve(features: Tensor, layer: Layer) -> Tensor:
         found = torch.cudnn_convolution(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
 from pathlib import Path
 from typing import Literal, overload
@@ -15,11 +14,11 @@ from .denoiser import DenoiserSettings, DeviceDenoiser
 CPU_PRECISIONS = ("auto", "float32", "bfloat16")
 # What a GPU may have besides float32, in the order "auto" tries: float16 is as fast as bfloat16 and rounds finer.
 REDUCED = ("float16", "bfloat16", "tf32")
-# "auto" takes what changes the residual by no more than this: ‖R_p − R_float32‖ / ‖R_float32‖. Measured on crops of four
-# images of Set12, clean and with noise of 5 grey levels: the shipped network 5e-4 to 1.4e-3 in float16 (tf32 the same)
-# and 4e-3 to 1.1e-2 in bfloat16, the authors' 1.1e-3 to 2.8e-3 and 9e-3 to 2.3e-2; the shipped one with its first layer
-# in bfloat16 too, which layers.py doesn't do, 1.3e-2 to 4.6e-2. Reconstructions in bfloat16 end within 0.04 dB of
-# float32 (docs/results/cpu.md), and this is about twice its error on the noisy start that "auto" measures.
+# "auto" takes what changes the residual by no more than this: ‖R_p − R_float32‖ / ‖R_float32‖. Measured on crops of
+# four images of Set12, clean and with noise of 5 grey levels: the shipped network 5e-4 to 1.4e-3 in float16 (in tf32
+# the same) and 4e-3 to 1.1e-2 in bfloat16; the authors' 1.1e-3 to 2.8e-3 and 9e-3 to 2.3e-2; the shipped one with its
+# first layer in bfloat16 too, which layers.py doesn't do, 1.3e-2 to 4.6e-2. Reconstructions in bfloat16 end within
+# 0.04 dB of float32 (docs/results/cpu.md), and this is about twice its error on the noisy start that "auto" measures.
 LARGEST_ERROR = 0.02
 
 
@@ -58,26 +57,35 @@ def offered_precisions(capability: tuple[int, int]) -> tuple[str, ...]:
 
 
 def choose_precision(
-    network: nn.Module, halo: int, crops: Tensor, device: torch.device, offered: Collection[str] = REDUCED
+    network: nn.Module, halo: int, crops: Tensor, device: torch.device, offered: Collection[str] | None = None
 ) -> tuple[str, dict[str, float]]:
     """The first precision of REDUCED whose error on these crops is small enough, else float32; and the errors measured.
 
+    A network that isn't a DnCNN runs in float32 or tf32 whatever is asked for, so only tf32 is measured.
+
     Args:
-        crops: (n, 1, rows + 2·halo, cols + 2·halo) float32 on the device, divided by the intensity scale.
-        offered: what the GPU has (`offered_precisions`).
+        crops: (n, 1, rows + 2·halo, cols + 2·halo) float32, divided by the intensity scale.
+        offered: what the device has besides float32; None: what it says.
     """
+    if offered is None:
+        offered = offered_precisions(torch.cuda.get_device_capability(device)) if device.type == "cuda" else REDUCED
+    crops = crops.to(device)
     exact = _denoiser(network, halo, "float32", device).residual(crops).double()
     errors: dict[str, float] = {}
     for precision in REDUCED:
         denoiser = _denoiser(network, halo, precision, device)
         if precision not in offered or denoiser.precision != precision:
-            continue  # a network that isn't a DnCNN runs in float32 or tf32, whatever is asked for
-        off = float(torch.linalg.vector_norm(denoiser.residual(crops).double() - exact))
-        # A residual of zero is as good in any precision that finds zero too.
-        errors[precision] = off and off / max(float(torch.linalg.vector_norm(exact)), math.ulp(0.0))
-        if errors[precision] <= LARGEST_ERROR:
+            continue
+        errors[precision] = _relative_error(denoiser.residual(crops).double(), exact)
+        if errors[precision] <= LARGEST_ERROR:  # which no NaN is
             return precision, errors
     return "float32", errors
+
+
+def _relative_error(found: Tensor, exact: Tensor) -> float:
+    """‖found − exact‖ / ‖exact‖; 0 where both are zero."""
+    off = float(torch.linalg.vector_norm(found - exact))
+    return off / float(torch.linalg.vector_norm(exact).clamp_min(torch.finfo(exact.dtype).tiny))
 
 
 def _denoiser(network: nn.Module, halo: int, precision: str, device: torch.device) -> DeviceDenoiser:

@@ -20,18 +20,12 @@ import torch
 from .arrays import as_numpy, checksum
 from .blocks import FloatArray, IndexArray, halo_crop
 from .buffer import DoubleBuffer
-from .denoiser import (
-    DenoiserSettings,
-    choose_precision,
-    load_denoiser,
-    network_fingerprint,
-    resolve_halo,
-    resolve_precision,
-)
+from .denoiser import DenoiserSettings, load_denoiser, network_fingerprint, resolve_halo
 from .devices import check_device
 from .engine import Engine, Limits, guarded
 from .monitor import Monitor, StepGuard
 from .operators.base import BlockOperator
+from .precision import choose_precision, resolve_precision
 from .red import Step, StepConstants, step_length
 from .result import Progress, Result, Schedule, Status
 from .runtime.base import Runtime, WorkerSetup

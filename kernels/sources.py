@@ -62,7 +62,7 @@ class Signature:
         element = _ELEMENTS.get(parameter.kind)
         if not isinstance(argument, Tensor) or (element is not None and argument.dtype is not element):
             raise self._wrong(parameter, argument)
-        if argument.get_device() != device:
+        if not (argument.is_cpu if device < 0 else argument.get_device() == device):
             raise ValueError(
                 f"kernel {self.name}: {parameter.name} lies on {argument.device}, the kernel runs on "
                 f"{'the CPU' if device < 0 else f'cuda:{device}'}. Move it there first."

@@ -1,4 +1,4 @@
-"""Crops with a halo give the whole image's residual; loading; precision."""
+"""Crops with a halo give the whole image's residual, one at a time and in batches; loading."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,7 @@ import torch
 
 from asyncred_gpu import load_denoiser
 from asyncred_gpu.blocks import BlockGrid
-from asyncred_gpu.denoiser import BlockDenoiser, DenoiserSettings, resolve_halo
-from asyncred_gpu.precision import resolve_precision
+from asyncred_gpu.denoiser import BlockDenoiser, DenoiserSettings, DeviceDenoiser, activation_bytes, resolve_halo
 
 from .helpers import SHARED, LinearResidual, blobs, needs, relative, small_network
 from .test_blocks import gather
@@ -77,11 +76,7 @@ def test_intensity_scale_makes_the_residual_homogeneous(scale):
     assert (relative(scaled, 0.01 * residual(image, 1.0)) < 1e-5) == (scale == 0.01)
 
 
-def test_precision_and_halo_settings():
-    assert resolve_precision("float32") == "float32"
-    assert resolve_precision("auto") in ("float32", "bfloat16")
-    with pytest.raises(ValueError, match="precision='float8' isn't available"):
-        resolve_precision("float8")
+def test_halo_settings():
     assert resolve_halo("exact", small_network(depth=7)) == 7
     assert resolve_halo(3, torch.nn.Identity()) == 3
     with pytest.raises(ValueError, match="Identity has no attribute receptive_radius"):
@@ -101,3 +96,110 @@ def test_loading(tmp_path):
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
     with pytest.raises(ValueError, match=r"No array is named '….kernel'"):
         load_denoiser(tmp_path / "other.npz")
+
+
+CPU = torch.device("cpu")
+
+
+def crops_of(count=3, rows=40, cols=34, seed=0):
+    """Noisy crops (count, 1, rows, cols) in [0, 1]."""
+    noise = 0.02 * np.random.default_rng(seed).standard_normal((count, 1, rows, cols))
+    images = np.stack([blobs(rows, cols, seed + index)[None] for index in range(count)])
+    return torch.from_numpy((0.8 * images + noise).astype(np.float32))
+
+
+def on_device(network, halo=7, precision="float32", scale=1.0, device=CPU, **options):
+    return DeviceDenoiser(network, DenoiserSettings(halo, precision, scale), device, deterministic=True, **options)
+
+
+@pytest.mark.parametrize("halo", [7, 9, 3])
+@pytest.mark.parametrize(("precision", "rounding"), [("float32", 1e-6), ("bfloat16", 3e-3)])
+def test_a_device_finds_what_a_block_denoiser_does(halo, precision, rounding):
+    network, crops = load_denoiser("dncnn"), crops_of()
+    block = BlockDenoiser(network, DenoiserSettings(halo, precision, 1.0))
+    shape = (crops.shape[2] - 2 * halo, crops.shape[3] - 2 * halo)
+    expected = np.stack([block.residual(crop[0].numpy(), np.empty(shape, np.float32)) for crop in crops])
+    found = on_device(network, halo, precision).residual(crops)
+    assert found.shape == (3, *shape) and found.dtype == torch.float32 and found.is_contiguous()
+    assert relative(found.numpy(), expected) < rounding
+    if halo >= 7:  # a halo that is too small runs the whole network, in float32 whatever is asked for
+        other = on_device(network, halo, "float32" if precision == "bfloat16" else "bfloat16").residual(crops)
+        assert relative(other.numpy(), expected) > rounding
+
+
+@pytest.mark.parametrize("network", [small_network(depth=7), LinearResidual()])
+@pytest.mark.parametrize("disturbed", [False, True])
+def test_crops_of_a_batch_do_not_see_each_other(network, disturbed):
+    halo, crops = resolve_halo("exact", network), crops_of()
+    denoiser = on_device(network, halo)
+    alone = denoiser.residual(crops[1:2])
+    if disturbed:
+        crops[1] += 0.1 * crops[2]
+    else:
+        crops[[0, 2]] = 100.0
+    assert (relative(denoiser.residual(crops)[1:2].numpy(), alone.numpy()) < 1e-5) == (not disturbed)
+
+
+@pytest.mark.parametrize("reach", [7, 8])
+def test_a_pixel_sees_its_halo_and_no_further(reach):
+    crops = crops_of(1)
+    denoiser, halo = on_device(small_network(depth=7, channels=16, bound=50.0)), 7
+    before = denoiser.residual(crops)
+    # The pixel (r, c) of the residual is the pixel (r + halo, c + halo) of the crop.
+    row, col = 10, 9
+    crops[..., row + halo + reach, col + halo] += 1.0
+    after = denoiser.residual(crops)
+    assert torch.equal(after[0, row, col], before[0, row, col]) == (reach > 7)
+
+
+def test_a_ragged_block_finds_what_the_whole_does():
+    network, crops = small_network(depth=7, channels=16, bound=50.0), crops_of(1)
+    whole = on_device(network).residual(crops).numpy()
+    part = on_device(network).residual(crops[..., 5:27, 11:]).numpy()  # 8 × 9 pixels, and strides of the whole
+    assert relative(part, whole[:, 5:13, 11:]) < 1e-6
+    assert relative(part, whole[:, 6:14, 11:]) > 0.1
+
+
+def test_the_intensity_scale_is_the_callers():
+    crops = crops_of(1)
+    assert torch.equal(*(on_device(small_network(), 3, scale=scale).residual(crops) for scale in (1.0, 0.01)))
+
+
+class Asking(LinearResidual):
+    """Asks the device for a number, which a graph can't."""
+
+    def forward(self, image):
+        return super().forward(image) * float(image.sum())
+
+
+def test_nothing_is_asked_of_the_device():
+    """On torch's meta device, which holds no numbers, and takes no tensor of the host."""
+    meta = torch.device("meta")
+    crops = crops_of().to(meta)
+    for precision in ("float32", "tf32", "float16", "bfloat16"):
+        denoiser = on_device(load_denoiser("dncnn"), precision=precision, device=meta)
+        assert denoiser.capturable and denoiser.precision == precision
+        assert denoiser.residual(crops).shape == (3, 26, 20)
+    assert on_device(LinearResidual(), 1, device=meta).residual(crops).shape == (3, 38, 32)
+    with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
+        on_device(Asking(), 1, device=meta).residual(crops)
+
+
+def test_a_foreign_network_is_copied_and_stays_float32():
+    module = torch.nn.Conv2d(1, 1, 3, padding=1)
+    denoiser = on_device(module, 1, "float16", device=torch.device("meta"))
+    assert denoiser.residual(crops_of().to("meta")).dtype == torch.float32
+    assert denoiser.precision == "float32" and not denoiser.capturable
+    assert module.weight.device == CPU and module.training
+    assert on_device(module, 1, "tf32").precision == "tf32"
+    with pytest.raises(ValueError, match=r"The denoiser returned \(3, 1, 38, 32\) for an image \(3, 1, 40, 34\)"):
+        on_device(torch.nn.Conv2d(1, 1, 3), 1).residual(crops_of())
+
+
+def test_memory_grows_with_the_crops():
+    network = load_denoiser("dncnn")
+    once = activation_bytes(network, 1, 214, 214, "float16")
+    assert 2 * 214 * 214 * 64 * 2 < once < 6 * 214 * 214 * 64 * 2
+    assert activation_bytes(network, 4, 214, 214, "float16") == 4 * once
+    assert activation_bytes(network, 1, 214, 214, "tf32") > once
+    assert activation_bytes(LinearResidual(), 1, 214, 214, "float32") > once

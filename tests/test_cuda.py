@@ -1,0 +1,251 @@
+"""The CUDA runtime with the real kernels' host build on simulated streams: the same results as the CPU's runtime."""
+
+import numpy as np
+import pytest
+import torch
+
+from asyncred_gpu import GpuAsyncRED, Status, WorkerError
+from asyncred_gpu.kernels.host_build import HostBuildError, HostKernels, find_compiler
+from asyncred_gpu.runtime.cuda import CudaRuntime
+from asyncred_gpu.runtime.cuda_setup import check_memory, make_cuda_runtime, memory_needed
+from asyncred_gpu.runtime.simulated import RandomOrder, SimulatedRuntime
+from asyncred_gpu.runtime.simulated_streams import Machine, SimulatedDevice
+from asyncred_gpu.runtime.stream_policies import POLICIES
+
+from .helpers import LinearResidual, relative, small_network, small_scan
+
+try:
+    find_compiler()
+    NO_COMPILER = ""
+except HostBuildError as error:
+    NO_COMPILER = str(error)
+pytestmark = pytest.mark.skipif(bool(NO_COMPILER), reason=NO_COMPILER)
+UPDATES = 40
+VARIANTS = {
+    "plain": {},
+    "momentum": {"momentum": 0.8},
+    "minibatch": {"minibatch": 3},
+    "nonnegative": {"nonnegative": True, "momentum": 0.5},
+    "circle": {"field_of_view": "circle"},
+    "ragged": {"block_shape": (7, 9)},
+    "scaled": {"intensity_scale": 0.37},
+    "several a launch": {"blocks_per_launch": 3, "num_workers": 2},
+    "ragged, several, minibatch": {"block_shape": (9, 7), "blocks_per_launch": 2, "minibatch": 5, "momentum": 0.3},
+    "foreign network": {"network": LinearResidual()},
+}
+
+
+def problem(network=None, weights=False, **options):
+    scan, image = small_scan(size=24, angles=8, noise=0.5)
+    if weights:
+        rays = np.random.default_rng(4).uniform(0.5, 1.5, scan.sinogram.shape)
+        scan = type(scan)(scan.sinogram, scan.geometry.angles, scan.image_shape, weights=rays)
+    settings = {"block_shape": (6, 6), "num_workers": 3, "precision": "float32", "seed": 3, "intensity_scale": 1.0}
+    return GpuAsyncRED(scan, network or small_network(0, depth=2, channels=4), **(settings | options)), image
+
+
+def on_cpu(solver, reference=None, replay=None):
+    return solver._run(
+        lambda setup, workers, image: SimulatedRuntime(setup, workers, image, RandomOrder(0)),
+        *(None, UPDATES, None, None, "fbp", reference, (), replay),
+    )
+
+
+def on_streams(solver, reference=None, replay=None, policy="any", seed=0, devices=1, updates=UPDATES):
+    machine = Machine(POLICIES[policy](seed))
+    found = [SimulatedDevice(machine, index, HostKernels()) for index in range(devices)]
+
+    def make(setup, workers, image):
+        return make_cuda_runtime(found, setup, workers, image, deterministic=True)
+
+    return solver._run(make, None, updates, None, None, "fbp", reference, (), replay)
+
+
+@pytest.mark.parametrize("wrong", [None, "step", "seed"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_an_ordered_run_gives_the_cpus_image(variant, wrong):
+    solver, _ = problem(order="ordered", **VARIANTS[variant])
+    other, _ = problem(order="ordered", **(VARIANTS[variant] | ({"step": 0.6} if wrong == "step" else {})))
+    if wrong == "seed":
+        other.seed += 1
+    expected = on_cpu(solver)
+    found = on_streams(other)
+    change = relative(found.image, on_cpu(solver).image)
+    moved = relative(expected.image, solver.operator.start("fbp") * (1 if solver.mask is None else solver.mask))
+    assert moved > 1e-2  # the run does something
+    assert (change < 1e-5) == (wrong is None)
+    if wrong is None:
+        assert np.array_equal(found.schedule.block, expected.schedule.block)
+        assert np.allclose(found.history["residual"], expected.history["residual"], rtol=1e-4)
+
+
+def test_weighted_rays_count_as_on_the_cpu():
+    solver, _ = problem(order="ordered", weights=True)
+    plain, _ = problem(order="ordered")
+    assert relative(on_streams(solver).image, on_cpu(solver).image) < 1e-5
+    assert relative(on_streams(plain).image, on_cpu(solver).image) > 1e-4
+
+
+@pytest.mark.parametrize("devices", [1, 2, 3])
+@pytest.mark.parametrize("policy", POLICIES)
+def test_an_ordered_run_is_the_same_bit_for_bit_in_any_order_of_the_streams(policy, devices):
+    solver, _ = problem(order="ordered", momentum=0.5, blocks_per_launch=2)
+    first = on_streams(solver)
+    for seed in range(3):
+        assert np.array_equal(on_streams(solver, policy=policy, seed=seed, devices=devices).image, first.image)
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_free_run_replays_on_the_cpu(policy, devices, tmp_path):
+    solver, _ = problem(num_workers=4, max_staleness=20, momentum=0.4, minibatch=5)
+    free = on_streams(solver, policy=policy, seed=7, devices=devices)
+    free.schedule.save(tmp_path / "schedule.npz")
+    replayed = on_cpu(solver, replay=tmp_path / "schedule.npz")
+    assert replayed.status is Status.REPLAYED
+    assert relative(replayed.image, free.image) < 1e-5
+    again = on_streams(solver, replay=tmp_path / "schedule.npz", policy="any", seed=8)
+    assert np.array_equal(again.image, free.image)
+
+
+def test_the_snr_comes_from_the_device():
+    solver, image = problem(order="ordered", block_shape=(7, 9))
+    found, expected = on_streams(solver, reference=image), on_cpu(solver, reference=image)
+    assert np.allclose(found.history["snr"], expected.history["snr"], atol=1e-3)
+    assert found.history["snr"][-1] > found.history["snr"][0] + 0.1
+
+
+def test_a_run_that_diverges_keeps_the_last_finite_image():
+    solver, _ = problem(step=1e30)
+    result = on_streams(solver)
+    assert result.status is Status.DIVERGED and np.isfinite(result.image).all()
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
+
+
+class Failing(HostKernels):
+    """Kernels of which one fails at its n-th launch."""
+
+    def __init__(self, name, after, error):
+        super().__init__()
+        self._name, self._after, self._error = name, after, error
+
+    def launch(self, name, items, *arguments):
+        self._after -= name == self._name
+        if self._after < 0:
+            raise self._error
+        super().launch(name, items, *arguments)
+
+
+class Explaining(SimulatedDevice):
+    """A device that knows its errors."""
+
+    def explain(self, error):
+        return f"explained: {error}" if "CUDA" in str(error) else None
+
+
+def failing(kernel, error, after=30):
+    solver, _ = problem()
+    device = Explaining(Machine(POLICIES["any"](0)), 0, Failing(kernel, after, error))
+    return solver._run(
+        lambda setup, workers, image: make_cuda_runtime([device], setup, workers, image, True),
+        *(None, UPDATES, None, None, "fbp", None, (), None),
+    )
+
+
+@pytest.mark.parametrize("kernel", ["crop", "residual", "combine", "step", "publish", "forward"])
+def test_an_error_of_the_device_names_the_worker(kernel):
+    with pytest.raises(WorkerError, match=r"worker \d on simulated device 0 failed while .*: explained: CUDA error"):
+        failing(kernel, RuntimeError("CUDA error: misaligned address"))
+
+
+def test_other_errors_pass_as_they_are():
+    with pytest.raises(RuntimeError, match="somebody else's") as raised:
+        failing("combine", RuntimeError("somebody else's"))
+    assert not isinstance(raised.value, WorkerError)
+
+
+def test_an_error_while_capturing_says_so():
+    with pytest.raises(WorkerError, match=r"worker 0 on simulated device 0 failed while being set up: explained"):
+        failing("crop", RuntimeError("CUDA out of memory"), after=0)
+
+
+class Small(SimulatedDevice):
+    """A device with hardly any memory."""
+
+    def free_bytes(self):
+        return 3 * 2**20
+
+
+def test_a_run_that_cannot_fit_is_refused_with_an_estimate():
+    solver, _ = problem()
+    device = Small(Machine(POLICIES["any"](0)), 0, HostKernels())
+    with pytest.raises(MemoryError, match=r"needs about .* GiB on simulated device 0 \(.*slots .* 3 workers .*\), and"):
+        solver._run(
+            lambda setup, workers, image: make_cuda_runtime([device], setup, workers, image, True),
+            *(None, UPDATES, None, None, "fbp", None, (), None),
+        )
+
+
+def test_the_estimate_counts_what_is_allocated(monkeypatch):
+    """Against the tensors that are really made: slots, tables and workers' buffers; the network's part is a guess."""
+    solver, image = problem(blocks_per_launch=2, minibatch=3, field_of_view="circle")
+    made, needed = {}, {}
+
+    def make(setup, workers, start):
+        needed["bytes"] = memory_needed(setup, workers)
+        runtime = make_cuda_runtime([SimulatedDevice(Machine(POLICIES["any"](0)), 0, HostKernels())], setup, workers, start, True)
+        programs = [worker.program for worker in runtime._workers]
+        made["workers"] = sum(nbytes_of(vars(program)) + nbytes_of(vars(program._batch)) for program in programs)
+        stage = programs[0]._stage
+        made["slots"] = nbytes_of({"memory": stage.scene.memory})
+        made["tables"] = nbytes_of(vars(stage.operator)) + nbytes_of(vars(stage)) 
+        return runtime
+
+    solver._run(make, None, 2, None, None, "fbp", image, (), None)
+    for name in ("slots", "tables"):
+        assert made[name] == pytest.approx(getattr(needed["bytes"], name), rel=0.2)
+    assert 0.8 * made["workers"] < needed["bytes"].workers
+
+
+def nbytes_of(names):
+    tensors = {id(t): t for t in names.values() if isinstance(t, torch.Tensor)}
+    return sum(t.numel() * t.element_size() for t in tensors.values())
+
+
+def test_a_hung_worker_ends_the_run_with_an_error_that_says_what_to_do():
+    solver, _ = problem()
+    runtime = []
+
+    def make(setup, workers, image):
+        device = SimulatedDevice(Machine(POLICIES["any"](0)), 0, HostKernels())
+        runtime.append(make_cuda_runtime([device], setup, workers, image, True))
+        return runtime[0]
+
+    solver._run(make, None, 4, None, None, "fbp", None, (), None)
+    with pytest.raises(IndexError):
+        runtime[0].replace(0)  # closed
+
+
+def test_memory_that_nobody_knows_is_not_refused():
+    check_memory(SimulatedDevice(Machine(POLICIES["any"](0))), memory_needed_of_a_small_run(), 1)
+
+
+def memory_needed_of_a_small_run():
+    solver, _ = problem()
+    found = []
+
+    def make(setup, workers, image):
+        found.append(memory_needed(setup, workers))
+        return make_cuda_runtime([SimulatedDevice(Machine(POLICIES["any"](0)), 0, HostKernels())], setup, workers, image, True)
+
+    solver._run(make, None, 1, None, None, "fbp", None, (), None)
+    return found[0]
+
+
+def test_closing_twice_and_with_updates_under_way_is_no_error():
+    solver, _ = problem(num_workers=4)
+    result = on_streams(solver, policy="newest", updates=7)
+    assert len(result.schedule) == 7
+    assert isinstance(CudaRuntime([], None, 0).close(), type(None))

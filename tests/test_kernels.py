@@ -1,0 +1,591 @@
+"""The CUDA kernels through their host build, against float64 references, numpy, and the CPU's own arithmetic."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass, replace
+
+import astra
+import numpy as np
+import pytest
+import torch
+
+from asyncred_gpu import RadonCT
+from asyncred_gpu.blocks import BlockGrid
+from asyncred_gpu.kernels import host_build
+from asyncred_gpu.kernels.host_build import HostBuildError, HostKernels
+from asyncred_gpu.kernels.launch import BLOCK, IMAGE, TASK
+from asyncred_gpu.kernels.sources import FOLDER, kernel_files, signature
+from asyncred_gpu.operators.footprint import Footprint
+from asyncred_gpu.operators.joseph import RAY_FAN, ray_fans
+from asyncred_gpu.red import Step, move
+from asyncred_gpu.slots import slot_layout
+
+from .helpers import half_turn, joseph, relative
+
+try:
+    KERNELS = HostKernels()
+    NO_COMPILER = ""
+except HostBuildError as error:
+    NO_COMPILER = str(error)
+pytestmark = pytest.mark.skipif(bool(NO_COMPILER), reason=NO_COMPILER)
+LANES = 37  # divides nothing here
+
+
+def noise(*shape, seed=7):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def poisoned(*shape):
+    return torch.full(shape, torch.nan)
+
+
+def as_bytes(table):
+    return torch.from_numpy(np.ascontiguousarray(table).reshape(-1).view(np.uint8).copy())
+
+
+def random_scan(seed, least=8, most=130, pieces=4, **changes):
+    """Any angles over a turn, the special ones among them; any centre and spacing, often a detector too short."""
+    random = np.random.default_rng(seed)
+    rows, cols = (int(side) for side in random.integers(least, most, 2))
+    angles, spacing = random.uniform(0, 2 * np.pi, 9), random.uniform(0.5, 2)
+    angles[:3] = random.choice([0, 0.25 * np.pi, 0.5 * np.pi, 0.75 * np.pi, np.pi, 1.5 * np.pi], 3, replace=False)
+    detectors = max(4, int(random.uniform(0.5, 1.6) * np.hypot(rows, cols) / spacing))
+    center = random.uniform(0.2, 0.8) * (detectors - 1)
+    block = tuple(int(random.integers(-(-side // pieces), side + 1)) for side in (rows, cols))
+    projector = changes.pop("projector", "joseph")
+    sinogram, weights = noise(9, detectors, seed=seed), changes.pop("weights", None)
+    scan = RadonCT(sinogram, angles, (rows, cols), spacing, center, weights=weights, projector=projector)
+    return scan.with_blocks(BlockGrid((rows, cols), changes.pop("block", block)))
+
+
+@dataclass
+class Scene:
+    """A scan's tables and memory, the other slots poisoned; task t works on block t."""
+
+    scan: RadonCT
+    image: np.ndarray
+    blocks: np.ndarray
+    bits: torch.Tensor
+    memory: torch.Tensor
+    views: list
+
+    @property
+    def batch(self):
+        return len(self.blocks)
+
+    @property
+    def width(self):
+        return int(self.blocks["width"].max())
+
+    @property
+    def padded(self):
+        return self.scan.grid.block_shape
+
+    @property
+    def tables(self):
+        return as_bytes(self.image), as_bytes(self.blocks)
+
+    @property
+    def fans(self):
+        g, grid = self.scan.geometry, self.scan.grid
+        return as_bytes(np.stack([ray_fans(g, grid.window(i), self.scan.footprint(i)) for i in range(self.batch)]))
+
+    @property
+    def starts(self):
+        return torch.from_numpy(np.stack([self.scan.footprint(i).start for i in range(self.batch)]).astype(np.int32))
+
+    def front(self, task, block):
+        return self.views[block][int(self.bits[task, block])]
+
+    def back(self, task):
+        return self.views[task][1 - int(self.bits[task, task])]
+
+    def tasks(self, **fields):
+        table = np.zeros(self.batch, TASK)
+        table["block"] = np.arange(self.batch)
+        for name, value in fields.items():
+            table[name] = value
+        return as_bytes(table)
+
+    def pad(self, parts):
+        """Blocks' arrays in a buffer padded to the largest block; NaN elsewhere."""
+        buffer = poisoned(self.batch, *self.padded)
+        for pixels, part in zip(buffer.numpy(), parts, strict=True):
+            pixels[: part.shape[0], : part.shape[1]] = part
+        return buffer
+
+    def cut(self, buffer):
+        """The blocks' own parts of such a buffer."""
+        return [pixels[: b["rows"], : b["cols"]] for pixels, b in zip(buffer.numpy(), self.blocks, strict=True)]
+
+
+def scene(scan, halo=0, seed=0, same_slots=True):
+    """Slot bits are drawn for every block, and for every task if not `same_slots`; unread memory is NaN."""
+    grid, (rows, cols), (height, width) = scan.grid, scan.image_shape, scan.grid.block_shape
+    image = np.zeros(1, IMAGE)
+    image[0] = (rows, cols, height, width, grid.layout[1], len(grid), halo, scan.measurements, scan.geometry.detectors)
+    layout = slot_layout(scan)
+    memory = poisoned(layout.nbytes // 4)
+    views = layout.views(memory.numpy())
+    blocks = np.zeros(len(grid), BLOCK)
+    for index, pair in enumerate(views):
+        window = grid.window(index)
+        first, second, momentum, share = (
+            (view.ctypes.data - memory.data_ptr()) // 4
+            for view in (pair[0].pixels, pair[1].pixels, pair[0].momentum, pair[0].share)
+        )
+        place = (window.top, window.left, *window.shape, scan.footprint(index).width, 0)
+        blocks[index] = (*place, (first, second), momentum - first, share - first)
+    generator = torch.Generator().manual_seed(seed)
+    bits = torch.randint(0, 2, (len(grid), len(grid)), generator=generator, dtype=torch.int8)
+    if same_slots:
+        bits[:] = bits[0].clone()
+    return Scene(scan, image, blocks, bits, memory, views)
+
+
+def fill(s, image, shares=False):
+    """The image (and its shares) in the slots read, for scenes with the same slots for all tasks."""
+    for index, block in enumerate(s.scan.grid.split(image)):
+        slot = s.front(0, index)
+        slot.pixels[:] = block
+        slot.momentum[:] = noise(*block.shape, seed=index)
+        if shares:
+            s.scan.forward_block(index, np.ascontiguousarray(block), out=slot.share)
+
+
+def forward(s, pixels):
+    """Shares by the kernel, with the rest of the memory poisoned before."""
+    s.memory.fill_(torch.nan)
+    items = s.batch * s.scan.measurements * s.width
+    KERNELS.launch("forward", items, *s.tables, s.fans, s.memory, s.tasks(), s.bits, s.batch, s.width, s.pad(pixels))
+    return [s.back(task).share.copy() for task in range(s.batch)]
+
+
+def adjoint(s, residuals, subset=None, parts=1, tasks=None):
+    """Sums over parts by the kernel; residuals: (count, width) a block."""
+    count = residuals[0].shape[0]
+    buffer = poisoned(s.batch, count, s.width)
+    for rows, residual in zip(buffer.numpy(), residuals, strict=True):
+        rows[:, : residual.shape[1]] = residual
+    gradients = poisoned(s.batch, parts, *s.padded)
+    sizes = (s.batch, count, s.width, parts)
+    tasks = s.tasks() if tasks is None else tasks
+    KERNELS.launch("adjoint", gradients.numel(), *s.tables, s.fans, tasks, subset, *sizes, buffer, gradients)
+    assert np.array_equal(np.isnan(gradients.sum((1, 2, 3))), np.frombuffer(tasks.numpy(), TASK)["block"] < 0)
+    return s.cut(gradients.sum(1))
+
+
+def with_center(scan, change):
+    other = scan.with_blocks(scan.grid)
+    other.geometry = replace(scan.geometry, center=scan.geometry.center + change)
+    return other
+
+
+def on_detector(scan, shares):
+    sinogram = np.zeros(scan.sinogram.shape)
+    for index, share in enumerate(shares):
+        sinogram[scan._rays(scan.footprint(index))] += share
+    return sinogram
+
+
+# --- the projector ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wrong", [None, "centre", "shifted", "scaled"])
+@pytest.mark.parametrize("seed", range(20))
+def test_forward_is_josephs_projection_block_by_block_and_in_sum(seed, wrong):
+    s = scene(random_scan(seed))
+    if wrong == "centre":
+        s.scan = with_center(s.scan, 0.01)
+    x, g = noise(*s.scan.image_shape), random_scan(seed).geometry
+    shares = forward(s, s.scan.grid.split(x))
+    if wrong == "shifted":
+        shares = [np.roll(share, 1, axis=1) for share in shares]
+    elif wrong == "scaled":
+        shares = [share * np.float32(1.0001) for share in shares]
+    assert all(np.isfinite(share).all() for share in shares)
+    difference = total = 0.0
+    for index, share in enumerate(shares):
+        alone = np.zeros_like(x)
+        window = s.scan.grid.window(index).slices
+        alone[window] = x[window]
+        expected = joseph(alone, g.angles, g.detectors, g.spacing, g.center)[s.scan._rays(s.scan.footprint(index))]
+        difference += float(np.sum((share - expected) ** 2))
+        total += float(np.sum(expected**2))
+    whole = joseph(x, g.angles, g.detectors, g.spacing, g.center)
+    assert (difference**0.5 < 1e-5 * total**0.5) == (wrong is None)
+    assert (relative(on_detector(s.scan, shares), whole) < 1e-5) == (wrong is None)
+
+
+def dense(scan):
+    """The scan's matrix (rays, pixels) by the float64 reference."""
+    g, (rows, cols) = scan.geometry, scan.image_shape
+    units = np.eye(rows * cols).reshape(-1, rows, cols)
+    return np.stack([joseph(unit, g.angles, g.detectors, g.spacing, g.center).ravel() for unit in units], axis=1)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_adjoint_and_backproject_are_the_reference_transposed(seed):
+    scan = random_scan(seed, 3, 15)
+    s = scene(scan)
+    y = noise(*scan.sinogram.shape)
+    expected = (dense(scan).T @ y.ravel().astype(float)).reshape(scan.image_shape)
+    for wrong in (None, "centre", "shifted", "scaled"):
+        t = replace(s, scan=with_center(scan, 0.01)) if wrong == "centre" else s
+        blocks = adjoint(t, [y[scan._rays(scan.footprint(index))] for index in range(s.batch)])
+        for found in (scan.grid.join(blocks), backproject(t.scan, y)):
+            if wrong == "shifted":
+                found = np.roll(found, 1, axis=1)
+            elif wrong == "scaled":
+                found = found * 1.0001
+            assert (np.linalg.norm(found - expected) < 1e-5 * np.linalg.norm(y)) == (wrong is None)
+
+
+def backproject(scan, sinogram):
+    g, (rows, cols) = scan.geometry, scan.image_shape
+    whole = BlockGrid((rows, cols), (rows, cols)).window(0)
+    fans = ray_fans(g, whole, Footprint(np.zeros(len(g.angles), np.intp), g.detectors))
+    image = poisoned(rows, cols)
+    sizes = (len(g.angles), g.detectors, rows, cols)
+    KERNELS.launch("backproject", rows * cols, as_bytes(fans), torch.from_numpy(sinogram), *sizes, image)
+    return image.numpy()
+
+
+@pytest.mark.parametrize("wrong", [None, "scaled", "flipped", "angles"])
+@pytest.mark.parametrize("parts", [1, 2, 7])
+@pytest.mark.parametrize("subset", [False, True])
+@pytest.mark.parametrize("seed", range(6))
+def test_adjoint_matches_on_signed_noise(seed, subset, parts, wrong):
+    s = scene(random_scan(seed, 30, 90))
+    chosen = np.stack([np.random.default_rng(i).permutation(9)[:4] for i in range(s.batch)]) if subset else None
+    pixels = [noise(*s.scan.grid.window(index).shape, seed=index) for index in range(s.batch)]
+    shares = forward(s, pixels)
+    if subset:
+        shares = [share[rows] for share, rows in zip(shares, chosen, strict=True)]
+    y = [noise(*share.shape, seed=100 + index) for index, share in enumerate(shares)]
+    given = torch.from_numpy(chosen.astype(np.int32)) if subset else None
+    if wrong == "angles":  # another subset: the order of the angles is wrong
+        given = torch.arange(8, 8 - y[0].shape[0], -1, dtype=torch.int32).repeat(s.batch, 1)
+    back = adjoint(s, y, given, parts)
+    back = {"scaled": [1.001 * b for b in back], "flipped": [b[::-1, ::-1] for b in back]}.get(wrong, back)
+    worst = max(
+        abs(np.vdot(share.astype(float), r) - np.vdot(x.astype(float), b))
+        / (np.linalg.norm(share) * np.linalg.norm(r) + 1e-9)
+        for share, r, x, b in zip(shares, y, pixels, back, strict=True)
+    )
+    assert (worst < 1e-5) == (wrong is None)
+
+
+@pytest.mark.parametrize("wrong", [None, "centre", "shifted"])
+@pytest.mark.parametrize("size", [64, 256])
+def test_forward_is_astras_projection(size, wrong):
+    angles, detectors = half_turn(12, 0.013), int(size * 1.414)
+    scan = RadonCT(np.zeros((12, detectors), np.float32), angles, (size, size), projector="astra")
+    s = scene(scan.with_blocks(BlockGrid((size, size), (size // 3, size // 2))))
+    if wrong == "centre":
+        s.scan = with_center(s.scan, 0.1)
+    x = noise(size, size)
+    found = on_detector(s.scan, forward(s, s.scan.grid.split(x)))
+    projector = astra.create_projector(
+        "linear", astra.create_proj_geom("parallel", 1.0, detectors, angles), astra.create_vol_geom(size, size)
+    )
+    data, expected = astra.create_sino(x, projector)
+    astra.data2d.delete(data)
+    astra.projector.delete(projector)
+    found = np.roll(found, 1, axis=1) if wrong == "shifted" else found
+    assert (relative(found, expected) < 2e-3) == (wrong is None)
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.00001])
+@pytest.mark.parametrize("seed", range(6))
+def test_both_are_the_cpus_projector(seed, factor):
+    s = scene(random_scan(seed))
+    pixels = [noise(*s.scan.grid.window(index).shape, seed=index) for index in range(s.batch)]
+    shares = forward(s, pixels)
+    back = adjoint(s, shares)
+    for index, (x, share) in enumerate(zip(pixels, shares, strict=True)):
+        expected = s.scan.forward_block(index, x, out=np.empty_like(share))
+        assert (np.linalg.norm(share * factor - expected) <= 1e-6 * np.linalg.norm(expected)) == (factor == 1.0)
+        gradient = s.scan.adjoint_block(index, share, out=np.empty_like(x))
+        assert (np.linalg.norm(back[index] * factor - gradient) <= 1e-6 * np.linalg.norm(gradient)) == (factor == 1.0)
+
+
+# --- what an update reads --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wrong", [None, "slots", "halo", "shifted", "scale"])
+@pytest.mark.parametrize("halo", [0, 3, 40])
+@pytest.mark.parametrize(("shape", "block"), [((21, 33), (8, 10)), ((12, 12), (12, 12)), ((9, 1), (4, 1))])
+def test_crop_is_a_cut_of_the_mirrored_image(shape, block, halo, wrong):
+    scan = RadonCT(noise(5, 20), half_turn(5), shape).with_blocks(BlockGrid(shape, block))
+    s = scene(scan, halo, same_slots=False)
+    images = [noise(*shape, seed=index) for index in range(s.batch)]  # each task's slots have an image of their own
+    height, width = block[0] + 2 * halo, block[1] + 2 * halo
+    scale = np.float32(0.37)
+    for task, image in enumerate(images):
+        s.memory.fill_(torch.nan)
+        for index, pixels in enumerate(scan.grid.split(image)):
+            s.front(task, index).pixels[:] = pixels
+        crops = poisoned(s.batch, height, width)
+        bits = 1 - s.bits if wrong == "slots" else s.bits
+        only = s.tasks(block=np.where(np.arange(s.batch) == task, task, -1))
+        given = s.image.copy()
+        if wrong == "halo":
+            given["halo"] = halo + 1
+            crops = poisoned(s.batch, height + 2, width + 2)
+        divisor = float(scale) * (1.01 if wrong == "scale" else 1)
+        arguments = (as_bytes(given), as_bytes(s.blocks), s.memory, only, bits, s.batch, divisor, crops)
+        KERNELS.launch("crop", crops.numel(), *arguments)
+        found = crops.numpy()[:, :height, :width]
+        if wrong == "shifted":
+            found = np.roll(found, 1, axis=(0, 1, 2) if s.batch > 1 else 2) if max(found.shape[1:]) > 1 else found
+        window = scan.grid.window(task)
+        mirrored = np.pad(image, halo, mode="reflect") / scale
+        expected = np.zeros((s.batch, height, width), np.float32)
+        inside = mirrored[window.top : window.bottom + 2 * halo, window.left : window.right + 2 * halo]
+        expected[task, : inside.shape[0], : inside.shape[1]] = inside
+        assert np.array_equal(found, expected) == (wrong is None)
+
+
+@pytest.mark.parametrize("wrong", [None, "slots", "starts", "block", "weights", "angles"])
+@pytest.mark.parametrize("subset", [False, True])
+@pytest.mark.parametrize("seed", range(10))
+def test_residual_is_the_cpus_bit_for_bit(seed, subset, wrong):
+    """Many small blocks, ragged, on detectors that often end within the image: the search must miss none of them."""
+    random = np.random.default_rng(seed)
+    plain = random_scan(seed, 20, 60, projector="astra")
+    weights = random.uniform(0.1, 2, plain.sinogram.shape).astype(np.float32)
+    block = tuple(int(side) for side in random.integers(2, 9, 2))
+    scan = random_scan(seed, 20, 60, weights=weights, block=block)
+    s = scene(scan, seed=seed)
+    fill(s, noise(*scan.image_shape), shares=True)
+    shares = [s.front(0, index).share.copy() for index in range(s.batch)]
+    count = 4 if subset else 9
+    chosen = np.stack([random.permutation(9)[:count] for _ in range(s.batch)]) if subset else None
+    given = torch.from_numpy(chosen.astype(np.int32)) if subset else None
+    bits, starts = s.bits, s.starts
+    if wrong == "slots":
+        bits = 1 - bits
+    elif wrong == "starts":
+        starts = starts + 1
+    elif wrong == "block":
+        s.front(0, s.batch // 2).share[:] = 0
+    elif wrong == "angles":
+        given = torch.arange(8, 8 - count, -1, dtype=torch.int32).repeat(s.batch, 1)
+    residuals = poisoned(s.batch, count, s.width)
+    padding = -1e9 * torch.ones(2)  # starts + 1 reads one beyond the sinogram
+    sinogram, w = (torch.cat([torch.from_numpy(a).reshape(-1), padding]) for a in (scan.sinogram, weights))
+    arguments = (*s.tables, s.memory, starts, sinogram, None if wrong == "weights" else w, s.tasks(), bits, given)
+    KERNELS.launch("residual", residuals.numel(), *arguments, s.batch, count, s.width, residuals)
+    agree = True
+    for index in range(s.batch):
+        out = np.empty(scan.residual_shape(index, count), np.float32)
+        scan.residual_block(index, shares, out=out, subset=None if chosen is None else chosen[index])
+        agree &= np.array_equal(residuals.numpy()[index, :, : out.shape[1]], out)
+        assert not residuals.numpy()[index, :, out.shape[1] :].any()
+    assert agree == (wrong is None)
+
+
+# --- the step and what it publishes ----------------------------------------------------------------------------------
+
+
+@dataclass
+class Moving:
+    """One launch of combine and step over all blocks of a scene, and the same by red.py."""
+
+    scene: Scene
+    gradients: torch.Tensor
+    combined: torch.Tensor
+    pixels: torch.Tensor
+    momentum: torch.Tensor
+    stepped: torch.Tensor
+
+
+TAU, SCALE = 0.3, 0.7
+
+
+def launch_step(s, parts, tasks, data, residual, mask, reference, bits=None, tau=TAU):
+    """`data`, `residual`: (rows, cols) a block; the data gradient is split into parts."""
+    bits = s.bits if bits is None else bits
+    random = np.random.default_rng(5)
+    gradients = poisoned(s.batch, parts, *s.padded)
+    shares = random.dirichlet(np.ones(parts)).astype(np.float32)
+    for part in range(parts):
+        gradients[:, part] = s.pad([shares[part] * block for block in data])
+    combined, stepped = poisoned(s.batch, 2, LANES), poisoned(s.batch, 2, LANES)
+    pixels, momentum = poisoned(s.batch, *s.padded), poisoned(s.batch, *s.padded)
+    start = (*s.tables, s.memory, tasks, bits, s.batch, parts)
+    items = s.batch * LANES
+    KERNELS.launch("combine", items, *start, tau, SCALE, mask, s.pad(residual), gradients, LANES, combined)
+    totals = combined.sum(2)
+    KERNELS.launch("step", items, *start, gradients, totals, reference, pixels, momentum, LANES, stepped)
+    return Moving(s, gradients[:, 0], combined.sum(2), pixels, momentum, stepped.sum(2))
+
+
+def close(found, expected):
+    return np.allclose(found, expected, rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("wrong", [None, "slots", "tau", "length", "momentum", "gradient_scale", "nonnegative", "mask"])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("nonnegative", [False, True])
+def test_combine_and_step_are_the_move_of_red(nonnegative, masked, wrong):
+    if (wrong == "mask" and not masked) or (wrong == "nonnegative" and not nonnegative):
+        pytest.skip("nothing to leave out")
+    scan = RadonCT(noise(5, 40), half_turn(5), (21, 33)).with_blocks(BlockGrid((21, 33), (8, 10)))
+    s = scene(scan)
+    fill(s, noise(21, 33))
+    step = Step(0.2, 0.8, nonnegative)
+    data, residual = ([noise(*s.scan.grid.window(i).shape, seed=k + i) for i in range(s.batch)] for k in (50, 90))
+    mask = (noise(21, 33, seed=3) > 0).astype(np.float32) if masked else None
+    reference = noise(21, 33, seed=4)
+    fields = dict(length=0.2, momentum=0.8, gradient_scale=1.7, nonnegative=int(nonnegative))
+    if wrong in fields:
+        fields[wrong] *= 0 if wrong == "nonnegative" else 1.01
+    found = launch_step(
+        s,
+        3,
+        s.tasks(**fields),
+        data,
+        residual,
+        None if mask is None or wrong == "mask" else torch.from_numpy(mask),
+        torch.from_numpy(reference),
+        bits=1 - s.bits if wrong == "slots" else None,
+        tau=TAU * (1.01 if wrong == "tau" else 1),
+    )
+    agree, restarts = [], set()
+    for index in range(s.batch):
+        slot, window = s.front(0, index), s.scan.grid.window(index).slices
+        pixels, momentum, gradient = slot.pixels.copy(), slot.momentum.copy(), np.float32(1.7) * data[index]
+        inside = None if mask is None else mask[window]
+        moved = move(pixels, momentum, gradient, np.float32(SCALE) * residual[index], TAU, step, inside)
+        restarts.add(moved.restarted)
+        agree += [
+            close(s.cut(found.gradients)[index], gradient),
+            close(s.cut(found.pixels)[index], pixels),
+            close(s.cut(found.momentum)[index], momentum),
+            close(found.combined[index], [moved.gradient_squared, np.vdot(gradient, slot.momentum)]),
+            close(found.stepped[index], [np.sum((pixels - reference[window]) ** 2), 0]),
+        ]
+    assert all(agree) == (wrong is None)
+    assert restarts == {False, True}
+
+
+@pytest.mark.parametrize("nonnegative", [0, 1])
+def test_values_that_are_not_finite_are_counted_and_kept(nonnegative):
+    scan = RadonCT(noise(5, 40), half_turn(5), (8, 10)).with_blocks(BlockGrid((8, 10), (8, 10)))
+    s = scene(scan)
+    fill(s, noise(8, 10))
+    data = [noise(8, 10)]
+    data[0][2, 3], data[0][5, 5], data[0][6, 1] = np.nan, np.inf, -np.inf
+    tasks = s.tasks(length=0.1, momentum=0.0, gradient_scale=1.0, nonnegative=nonnegative)
+    found = launch_step(s, 1, tasks, data, [noise(8, 10)], None, None)
+    # +∞ in G sends x to −∞, which a clip brings back to 0; NaN stays.
+    assert found.stepped.tolist() == [[0.0, 2.0 if nonnegative else 3.0]]
+    assert np.isnan(found.pixels[0, 2, 3])
+
+
+def test_tasks_without_a_block_write_zero_sums_and_nothing_else():
+    scan = RadonCT(noise(5, 40), half_turn(5), (8, 10)).with_blocks(BlockGrid((8, 10), (4, 5)))
+    s = scene(scan)
+    fill(s, noise(8, 10), shares=True)
+    before, idle = s.memory.numpy().view(np.int32).copy(), s.tasks(block=-1)
+    blocks = [noise(4, 5) for _ in range(s.batch)]
+    found = launch_step(s, 1, idle, blocks, blocks, None, None)
+    assert not found.combined.any() and not found.stepped.any()
+    assert np.isnan(found.pixels).all() and np.isnan(found.momentum).all()
+    adjoint(s, [noise(5, b["width"]) for b in s.blocks], tasks=idle)
+    residuals = poisoned(s.batch, 5, s.width)
+    starts = (s.starts, torch.from_numpy(scan.sinogram), None, idle, s.bits, None, s.batch, 5, s.width)
+    KERNELS.launch("residual", residuals.numel(), *s.tables, s.memory, *starts, residuals)
+    assert np.isnan(residuals).all()
+    pixels = s.pad(blocks)
+    KERNELS.launch("publish", pixels.numel(), *s.tables, s.memory, idle, s.bits, s.batch, pixels, pixels)
+    KERNELS.launch("forward", 1, *s.tables, s.fans, s.memory, idle, s.bits, s.batch, s.width, pixels)
+    assert np.array_equal(s.memory.numpy().view(np.int32), before)
+
+
+@pytest.mark.parametrize("wrong", [None, "slots"])
+def test_publish_and_forward_write_the_back_slot_only(wrong):
+    scan = RadonCT(noise(5, 40), half_turn(5), (21, 33)).with_blocks(BlockGrid((21, 33), (8, 10)))
+    s = scene(scan)
+    fill(s, noise(21, 33), shares=True)
+    before = s.memory.numpy().view(np.int32).copy()
+    bits = 1 - s.bits if wrong else s.bits
+    pixels, momentum = ([noise(*scan.grid.window(i).shape, seed=k + i) for i in range(s.batch)] for k in (50, 90))
+    start, padded = (s.memory, s.tasks(), bits, s.batch), (s.pad(pixels), s.pad(momentum))
+    KERNELS.launch("publish", padded[0].numel(), *s.tables, *start, *padded)
+    KERNELS.launch("forward", 1, *s.tables, s.fans, *start, s.width, padded[0])
+    written = np.zeros(len(before), bool)
+    agree = True
+    for index in range(s.batch):
+        back = s.back(index)
+        agree &= np.array_equal(back.pixels, pixels[index]) and np.array_equal(back.momentum, momentum[index])
+        agree &= bool(np.isfinite(back.share).all())
+        for part in (back.pixels, back.momentum, back.share):
+            place = (part.ctypes.data - s.memory.data_ptr()) // 4
+            written[place : place + part.size] = True
+    unchanged = np.array_equal(s.memory.numpy().view(np.int32)[~written], before[~written])
+    assert (agree and unchanged) == (wrong is None)
+
+
+# --- calling them ----------------------------------------------------------------------------------------------------
+
+
+def test_structs_are_those_of_numpy():
+    sizes = (ctypes.c_int * 4)()
+    host_build._built(host_build.KERNELS).struct_sizes(sizes)
+    assert list(sizes) == [IMAGE.itemsize, BLOCK.itemsize, TASK.itemsize, RAY_FAN.itemsize]
+
+
+def test_every_source_is_part_of_the_build():
+    assert len(kernel_files()) == 8
+    assert {file.name for file in FOLDER.iterdir() if file.suffix in {".cu", ".h", ".cuh"}} <= set(host_build.KERNELS)
+
+
+def good_publish():
+    s = scene(RadonCT(noise(5, 40), half_turn(5), (8, 10)).with_blocks(BlockGrid((8, 10), (4, 5))))
+    return [*s.tables, s.memory, s.tasks(), s.bits, s.batch, s.pad([noise(4, 5)] * 4), s.pad([noise(4, 5)] * 4)]
+
+
+BAD = [
+    (5, 4.0, TypeError, r"kernel publish: 4.0 isn't its argument int batch"),
+    (5, True, TypeError, r"kernel publish: True isn't its argument int batch"),
+    (5, 2**31, ValueError, r"batch=2147483648 doesn't fit into 32 bits"),
+    (6, 3, TypeError, r"kernel publish: 3 isn't its argument float \*pixels"),
+    (6, None, TypeError, r"kernel publish: None isn't its argument float \*pixels"),
+    (6, torch.zeros(4, dtype=torch.float64), TypeError, r"a tensor of torch.float64 isn't its argument float \*pixels"),
+    (4, torch.zeros(4, dtype=torch.int32), TypeError, r"a tensor of torch.int32 isn't its argument signed char \*slots"),
+    (6, torch.zeros(4, 8).T, ValueError, r"pixels isn't contiguous \(shape \(8, 4\), strides \(1, 8\)\)"),
+    (6, torch.zeros(4, device="meta"), ValueError, r"pixels lies on meta, the kernel runs on the CPU"),
+]
+
+
+@pytest.mark.parametrize(("place", "bad", "kind", "message"), BAD)
+def test_wrong_arguments_are_refused(place, bad, kind, message):
+    arguments = good_publish()
+    KERNELS.launch("publish", 80, *arguments)
+    arguments[place] = bad
+    with pytest.raises(kind, match=message):
+        KERNELS.launch("publish", 80, *arguments)
+
+
+def test_a_wrong_number_of_arguments_names_the_kernel():
+    with pytest.raises(TypeError, match=r"kernel publish got 7 arguments, it takes 8: Image \*image, .*, int batch"):
+        KERNELS.launch("publish", 80, *good_publish()[:-1])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("KERNEL other(int n) {}", r"holds the kernels \['other'\], not just planted"),
+        ("// none", r"holds the kernels \[\], not just planted"),
+        ("KERNEL planted(unsigned n[3]) {}", r"isn't a parameter this reader knows"),
+    ],
+)
+def test_a_source_whose_kernel_cannot_be_read_is_refused(tmp_path, text, message):
+    file = tmp_path / "planted.cu"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        signature(file)

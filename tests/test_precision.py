@@ -1,0 +1,99 @@
+"""Which precision is taken, and that "auto" refuses one that is bad for the network at hand."""
+
+import pytest
+import torch
+
+from asyncred_gpu import load_denoiser
+from asyncred_gpu.models import DnCNN
+from asyncred_gpu.precision import LARGEST_ERROR, REDUCED, choose_precision, offered_precisions, resolve_precision
+
+from .helpers import LinearResidual, small_network
+from .test_denoiser import CPU, crops_of
+
+
+def test_names_on_the_cpu():
+    assert resolve_precision("float32") == "float32"
+    assert resolve_precision("auto") in ("float32", "bfloat16")
+    for bad in ("float8", "float16", "tf32"):
+        with pytest.raises(
+            ValueError, match=rf"precision='{bad}' isn't available on the CPU\. Pass one of auto, float32, b"
+        ):
+            resolve_precision(bad)
+
+
+def test_names_on_a_gpu():
+    assert resolve_precision("auto", "cuda") is None
+    assert [resolve_precision(name, "cuda") for name in ("float32", *REDUCED)] == ["float32", *REDUCED]
+    with pytest.raises(ValueError, match=r"precision='float8' isn't available on a GPU\. Pass one of auto, .*, tf32\."):
+        resolve_precision("float8", "cuda")
+    turing = offered_precisions((7, 5))
+    assert resolve_precision("float16", "cuda", turing) == "float16"
+    for bad in ("bfloat16", "tf32"):
+        with pytest.raises(
+            ValueError, match=rf"'{bad}' isn't .* this GPU \(too old\)\. Pass one of auto, float32, float16\."
+        ):
+            resolve_precision(bad, "cuda", turing)
+
+
+def test_what_a_gpu_offers():
+    assert offered_precisions((7, 0)) == offered_precisions((7, 5)) == ("float16",)
+    assert offered_precisions((8, 0)) == offered_precisions((12, 0)) == REDUCED
+
+
+def overflowing(factor=1e6):
+    """Activations beyond float16's 65504, and a residual like any other."""
+    network = small_network(depth=4)
+    with torch.no_grad():
+        network.layers[0].weight.mul_(factor)
+        network.layers[0].bias.mul_(factor)
+        network.layers[1].bias.mul_(factor)
+        network.layers[2].bias.mul_(factor)
+        network.layers[3].weight.div_(factor)
+    return network
+
+
+def cancelling(offset):
+    """The image plus an offset, less the offset: exact in float32; what rounding leaves of the image, in others."""
+    network = DnCNN(3, 2).eval().requires_grad_(False)
+    for layer in network.layers:
+        layer.weight.zero_()
+        layer.bias.zero_()
+    first, second, last = network.layers
+    first.weight[0, 0, 1, 1] = 1.0
+    first.bias[:] = offset
+    second.weight[0, 0, 1, 1] = second.weight[1, 1, 1, 1] = 1.0
+    last.weight[0, 0, 1, 1], last.weight[0, 1, 1, 1] = 1.0, -1.0
+    return network
+
+
+@pytest.mark.parametrize(
+    ("network", "halo", "chosen", "measured"),
+    [
+        (load_denoiser("dncnn"), 7, "float16", ["float16"]),
+        (overflowing(), 4, "bfloat16", ["float16", "bfloat16"]),
+        (cancelling(4.0), 3, "float16", ["float16"]),
+        (cancelling(64.0), 3, "tf32", ["float16", "bfloat16", "tf32"]),
+        (LinearResidual(), 1, "tf32", ["tf32"]),
+    ],
+    ids=["trained", "overflows", "cancels a little", "cancels", "foreign"],
+)
+def test_auto_takes_the_first_that_is_good_enough(network, halo, chosen, measured):
+    found, errors = choose_precision(network, halo, crops_of(), CPU)
+    assert (found, list(errors)) == (chosen, measured)
+    for name, error in errors.items():
+        assert (error <= LARGEST_ERROR) == (name == chosen)
+
+
+def test_auto_takes_float32_where_nothing_else_is_good_or_offered():
+    for offered in (("float16", "bfloat16"), ("float16",)):
+        found, errors = choose_precision(cancelling(64.0), 3, crops_of(), CPU, offered)
+        assert found == "float32" and list(errors) == list(offered)
+    assert choose_precision(load_denoiser("dncnn"), 7, crops_of(), CPU, ()) == ("float32", {})
+    assert choose_precision(LinearResidual(), 1, crops_of(), CPU, ("float16",)) == ("float32", {})
+
+
+def test_no_residual_is_no_error():
+    network = small_network()
+    for parameter in network.parameters():
+        parameter.zero_()
+    assert choose_precision(network, 3, crops_of(), CPU) == ("float16", {"float16": 0.0})
