@@ -15,6 +15,7 @@ from pathlib import Path
 
 from .sources import FOLDER
 
+TOOLKIT = "/usr/local/cuda"
 _ENTRY = re.compile(
     r"Compiling entry function '(?P<kernel>\w+)'.*?(?P<stack>\d+) bytes stack frame, (?P<stores>\d+) bytes spill stores, "
     r"(?P<loads>\d+) bytes spill loads.*?Used (?P<registers>\d+) registers",
@@ -61,7 +62,7 @@ def find_nvrtc() -> Path | str:
         found = [file for file in Path(folder).glob("*/lib/libnvrtc.so*") if "alt" not in file.name]
         if found:
             return max(found, key=_version)
-    for home in (os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), "/usr/local/cuda"):
+    for home in (os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), TOOLKIT):
         found = list(Path(home).glob("lib*/libnvrtc.so*")) if home else []
         if found:
             return max(found, key=_version)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +23,25 @@ def needs(*names: str) -> pytest.MarkDecorator:
     """Skip where the shared data isn't beside the checkout."""
     missing = [name for name in names if not (SHARED / name).exists()]
     return pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(missing)} in ../shared/data")
+
+
+def gpu_marks(count: int = 1) -> list[pytest.MarkDecorator]:
+    """For `pytest -m gpu`; skipped where there are fewer GPUs."""
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    plural = "s" if count > 1 else ""
+    skip = pytest.mark.skipif(found < count, reason=f"needs {count} NVIDIA GPU{plural}, found {found}")
+    return [pytest.mark.gpu, skip]
+
+
+def needs_gpu(count: int = 1) -> Callable[[Any], Any]:
+    """`gpu_marks` as a decorator of a test."""
+
+    def mark(test: Any) -> Any:
+        for decorator in gpu_marks(count):
+            test = decorator(test)
+        return test
+
+    return mark
 
 
 def half_turn(count: int, start: float = 0.0) -> np.ndarray:

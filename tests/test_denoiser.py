@@ -173,7 +173,7 @@ class Asking(LinearResidual):
 
 
 def test_nothing_is_asked_of_the_device():
-    """On torch's meta device, which holds no numbers, and takes no tensor of the host."""
+    """On torch's meta device, which holds no numbers."""
     meta = torch.device("meta")
     crops = crops_of().to(meta)
     for precision in ("float32", "tf32", "float16", "bfloat16"):
@@ -183,6 +183,21 @@ def test_nothing_is_asked_of_the_device():
     assert on_device(LinearResidual(), 1, device=meta).residual(crops).shape == (3, 38, 32)
     with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
         on_device(Asking(), 1, device=meta).residual(crops)
+
+
+class Placing(torch.nn.Module):
+    """Makes a tensor without saying where."""
+
+    def forward(self, image):
+        assert torch.zeros(1).device == image.device
+        return image
+
+
+def test_a_foreign_network_makes_its_tensors_on_the_device():
+    crops = crops_of().to("meta")
+    assert on_device(Placing(), 0, device=torch.device("meta")).residual(crops).shape == (3, 40, 34)
+    with pytest.raises(AssertionError):
+        Placing()(crops)
 
 
 def test_a_foreign_network_is_copied_and_stays_float32():

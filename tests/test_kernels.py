@@ -172,7 +172,7 @@ def adjoint(s, residuals, subset=None, parts=1, tasks=None):
     sizes = (s.batch, count, s.width, parts)
     tasks = s.tasks() if tasks is None else tasks
     KERNELS.launch("adjoint", gradients.numel(), *s.tables, s.fans, tasks, subset, *sizes, buffer, gradients)
-    assert np.array_equal(np.isnan(gradients.sum((1, 2, 3))), np.frombuffer(tasks.numpy(), TASK)["block"] < 0)
+    assert np.array_equal(gradients.sum((1, 2, 3)).isnan(), np.frombuffer(tasks.numpy(), TASK)["block"] < 0)
     return s.cut(gradients.sum(1))
 
 
@@ -379,11 +379,12 @@ def test_residual_is_the_cpus_bit_for_bit(seed, subset, wrong):
     arguments = (*s.tables, s.memory, starts, sinogram, None if wrong == "weights" else w, s.tasks(), bits, given)
     KERNELS.launch("residual", residuals.numel(), *arguments, s.batch, count, s.width, residuals)
     agree = True
-    for index in range(s.batch):
+    for index in random.permutation(s.batch)[:24]:
         out = np.empty(scan.residual_shape(index, count), np.float32)
         scan.residual_block(index, shares, out=out, subset=None if chosen is None else chosen[index])
         agree &= np.array_equal(residuals.numpy()[index, :, : out.shape[1]], out)
         assert not residuals.numpy()[index, :, out.shape[1] :].any()
+    assert wrong == "slots" or bool(residuals.isfinite().all())
     assert agree == (wrong is None)
 
 
@@ -465,8 +466,8 @@ def test_combine_and_step_are_the_move_of_red(nonnegative, masked, wrong):
             close(s.cut(found.gradients)[index], gradient),
             close(s.cut(found.pixels)[index], pixels),
             close(s.cut(found.momentum)[index], momentum),
-            close(found.combined[index], [moved.gradient_squared, np.vdot(gradient, slot.momentum)]),
-            close(found.stepped[index], [np.sum((pixels - reference[window]) ** 2), 0]),
+            close(found.combined[index].numpy(), [moved.gradient_squared, np.vdot(gradient, slot.momentum)]),
+            close(found.stepped[index].numpy(), [np.sum((pixels - reference[window]) ** 2), 0]),
         ]
     assert all(agree) == (wrong is None)
     assert restarts == {False, True}
@@ -483,7 +484,7 @@ def test_values_that_are_not_finite_are_counted_and_kept(nonnegative):
     found = launch_step(s, 1, tasks, data, [noise(8, 10)], None, None)
     # +∞ in G sends x to −∞, which a clip brings back to 0; NaN stays.
     assert found.stepped.tolist() == [[0.0, 2.0 if nonnegative else 3.0]]
-    assert np.isnan(found.pixels[0, 2, 3])
+    assert found.pixels[0, 2, 3].isnan()
 
 
 def test_tasks_without_a_block_write_zero_sums_and_nothing_else():
@@ -494,12 +495,12 @@ def test_tasks_without_a_block_write_zero_sums_and_nothing_else():
     blocks = [noise(4, 5) for _ in range(s.batch)]
     found = launch_step(s, 1, idle, blocks, blocks, None, None)
     assert not found.combined.any() and not found.stepped.any()
-    assert np.isnan(found.pixels).all() and np.isnan(found.momentum).all()
+    assert found.pixels.isnan().all() and found.momentum.isnan().all()
     adjoint(s, [noise(5, b["width"]) for b in s.blocks], tasks=idle)
     residuals = poisoned(s.batch, 5, s.width)
     starts = (s.starts, torch.from_numpy(scan.sinogram), None, idle, s.bits, None, s.batch, 5, s.width)
     KERNELS.launch("residual", residuals.numel(), *s.tables, s.memory, *starts, residuals)
-    assert np.isnan(residuals).all()
+    assert residuals.isnan().all()
     pixels = s.pad(blocks)
     KERNELS.launch("publish", pixels.numel(), *s.tables, s.memory, idle, s.bits, s.batch, pixels, pixels)
     KERNELS.launch("forward", 1, *s.tables, s.fans, s.memory, idle, s.bits, s.batch, s.width, pixels)

@@ -56,7 +56,8 @@ class RadonCT:
         projector: "joseph" (ours, compiled once by the machine's C++ compiler), "astra" (ASTRA's `linear` on the CPU),
             or "auto": "joseph" where there is a compiler, else "astra". The attribute `projector` says which it is.
             On a GPU, ASTRA's CUDA projectors are used for "astra" only: slow, one projection at a time, and the back
-            projector isn't the adjoint (about 14 % off on noise), so a run settles near a solution of G(x) = 0 only.
+            projector isn't the adjoint (14 % off on noise; far more if detector_spacing isn't 1), so a run settles
+            near a solution of G(x) = 0, not on it.
         normalize: divide the data term by its Lipschitz constant, so that L = 1 and τ has no units.
     Raises:
         ValueError, TypeError: input that can't be, with what was found and what to do.

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -25,6 +24,8 @@ from .base import Computed, Published, Read, WorkerError
 from .base import Event as Report
 from .descriptor import DescriptorLayout, DescriptorRing, RingEntry
 from .device import Command, Device, Event, Operation, Record, Run, staged
+
+Result = TypeVar("Result")
 
 # More launches of one worker than this are never under way: while a start image is primed the host runs ahead.
 RING_ENTRIES = 4
@@ -178,8 +179,11 @@ class CudaRuntime:
         for program in programs:  # what fills their buffers runs on another stream
             program.device.synchronize()
         for number, program in enumerate(programs):  # one after the other: a capture wants the device for itself
-            with self._naming(number, program.device, "being set up"):
+            try:
                 self._workers.append(_Worker(number, program))
+            except (RuntimeError, MemoryError) as error:
+                raise_explained(number, program.device, "being set up", error)
+                raise
 
     @property
     def workers(self) -> int:
@@ -188,27 +192,24 @@ class CudaRuntime:
     def prime(self) -> None:
         """Fill the shares of the start image, each worker its part; every slot 1 holds the image's pixels, too."""
         size = self._workers[0].program.layout.size
-        for turn, begin in enumerate(range(0, self._blocks, size)):
+        parts = [range(begin, min(begin + size, self._blocks)) for begin in range(0, self._blocks, size)]
+        for turn, blocks in enumerate(parts):
             worker = self._workers[turn % self.workers]
-            blocks = range(begin, min(begin + size, self._blocks))
-            with self._naming(worker.number, worker.device, "projecting the start image"):
-                worker.prime([prime_task(block, self._blocks) for block in blocks])
+            tasks = [prime_task(block, self._blocks) for block in blocks]
+            self._named(worker, "projecting the start image", worker.prime, tasks)
         begun = time.perf_counter()
         for worker in self._workers:
-            with self._naming(worker.number, worker.device, "projecting the start image"):
-                while not worker.primed():
-                    worker.device.pause(time.perf_counter() - begun)
+            while not self._named(worker, "projecting the start image", worker.primed):
+                worker.device.pause(time.perf_counter() - begun)
 
     def pixels(self, block: int, slot: int) -> FloatArray:
         return self._memory.pixels(block, slot)
 
     def launch(self, worker: int, tasks: Sequence[Task]) -> None:
-        with self._naming(worker, self._workers[worker].device, f"launching updates {_numbers(tasks)}"):
-            self._workers[worker].launch(tasks)
+        self._named(self._workers[worker], "starting updates", self._workers[worker].launch, tasks)
 
     def grant(self, worker: int, number: int) -> None:
-        with self._naming(worker, self._workers[worker].device, f"publishing update {number}"):
-            self._workers[worker].grant(number)
+        self._named(self._workers[worker], "publishing an update", self._workers[worker].grant, number)
 
     def wait(self, timeout: float | None) -> list[Report]:
         begun = time.perf_counter()
@@ -216,8 +217,7 @@ class CudaRuntime:
             reports: list[Report] = []
             for worker in self._workers:
                 if worker.busy:
-                    with self._naming(worker.number, worker.device, "computing"):
-                        reports += worker.poll()
+                    reports += self._named(worker, "computing", worker.poll)
             waited = time.perf_counter() - begun
             if reports or (timeout is not None and waited >= timeout):
                 return reports
@@ -244,22 +244,23 @@ class CudaRuntime:
                 break
         self._workers = []
 
-    @contextmanager
-    def _naming(self, worker: int, device: Device, doing: str) -> Iterator[None]:
-        """Errors of the device with the worker's name, and what to do."""
+    def _named(self, worker: _Worker, doing: str, call: Callable[..., Result], *arguments: Any) -> Result:
+        """The call's result; an error of the device gets the worker's name, and what to do."""
         try:
-            yield
+            return call(*arguments)
         except (RuntimeError, MemoryError) as error:
-            explained = device.explain(error)
-            if explained is None:
-                raise
-            raise WorkerError(f"worker {worker} on {device.name} failed while {doing}: {explained}") from error
+            raise_explained(worker.number, worker.device, doing, error)
+            raise
+
+
+def raise_explained(worker: int, device: Device, doing: str, error: Exception) -> None:
+    """Raise a WorkerError if it is an error of the device."""
+    explained = device.explain(error)
+    if explained is not None:
+        raise WorkerError(f"worker {worker} on {device.name} failed while {doing}: {explained}") from error
 
 
 def prime_task(block: int, blocks: int) -> Task:
     """An update that moves nothing: it reads slot 1 and publishes slot 0."""
     return Task(-1 - block, block, np.ones(blocks, np.int8), Step(0.0, 0.0, False), None, True)
 
-
-def _numbers(tasks: Sequence[Task]) -> str:
-    return ", ".join(str(task.number) for task in tasks)

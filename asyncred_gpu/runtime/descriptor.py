@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..kernels.launch import TASK
 from ..task import Task
-from .device import Device, Event, Region, access
+from .device import Access, Device, Event, Region, access
 
 # Every part of a descriptor begins at a multiple of this: vector loads.
 ALIGNMENT = 16
@@ -80,6 +80,11 @@ class RingEntry:
     region: Region
 
     @cached_property
+    def filled(self) -> Access:
+        """What the host touches by filling it."""
+        return access(writes=[self.region])
+
+    @cached_property
     def _views(self) -> tuple[npt.NDArray[np.void], npt.NDArray[np.int8], npt.NDArray[np.int32] | None]:
         subsets = self.layout.subsets(self.memory)
         return (
@@ -117,7 +122,7 @@ class DescriptorRing:
         entry = self._entries[self._next]
         self._next = (self._next + 1) % len(self._entries)
         self._wait(entry.event)
-        self._device.host(access(writes=[entry.region]))
+        self._device.host(entry.filled)
         return entry
 
     def _wait(self, event: Event) -> None:

@@ -50,6 +50,8 @@ class BlockProgram:
         self._sums = self._buffer(2, size, 2, self._lanes)
         self._totals = self._buffer(2, size, 2)
         self._results = stage.device.pinned(4 * self._totals.numel()).view(torch.float32).reshape(2, size, 2)
+        self._results_view = self._results.numpy()
+        self._results_read = access(reads=[self._own("results")])
         self._batch = Batch(
             size=size,
             count=count,
@@ -103,8 +105,8 @@ class BlockProgram:
 
     def result(self, place: int, task: Task) -> Moved:
         """‖G_i‖², whether the momentum was dropped, whether all is finite, ‖x_i − reference‖²."""
-        self.device.host(access(reads=[self._own("results")]))
-        (squared, uphill), (error, infinite) = self._results[:, place].tolist()
+        self.device.host(self._results_read)
+        squared, uphill, error, infinite = self._results_view[:, place].ravel().tolist()
         return Moved(
             gradient_squared=squared,
             restarted=task.step.momentum > 0 and uphill > 0,

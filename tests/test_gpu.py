@@ -1,0 +1,203 @@
+"""What only a GPU can show; the same test code runs on the simulated device first, so that it is known to work.
+
+scripts/gpu_acceptance.py runs these on a machine with a GPU: pytest -m gpu.
+"""
+
+import numpy as np
+import pytest
+import torch
+
+from asyncred_gpu import GpuAsyncRED, RadonCT
+from asyncred_gpu.denoiser import DenoiserSettings
+from asyncred_gpu.kernels.host_build import HostBuildError, HostKernels, find_compiler
+from asyncred_gpu.red import Step
+from asyncred_gpu.runtime.base import WorkerSetup
+from asyncred_gpu.runtime.cuda_setup import make_cuda_runtime
+from asyncred_gpu.runtime.descriptor import RingEntry
+from asyncred_gpu.runtime.program import BlockProgram
+from asyncred_gpu.runtime.simulated_streams import Machine, SimulatedDevice
+from asyncred_gpu.runtime.stage import make_stages
+from asyncred_gpu.runtime.stream_policies import POLICIES
+from asyncred_gpu.task import Task
+
+from .helpers import gpu_marks, needs_gpu, relative, small_network, small_scan
+
+try:
+    find_compiler()
+    NO_COMPILER = ""
+except HostBuildError as error:
+    NO_COMPILER = str(error)
+pytestmark = pytest.mark.skipif(bool(NO_COMPILER), reason=NO_COMPILER)
+KINDS = ["simulated", pytest.param("cuda", marks=gpu_marks())]
+
+
+def make_device(kind, index=0):
+    if kind == "cuda":
+        from asyncred_gpu.runtime.cuda_device import CudaDevice
+
+        return CudaDevice(f"cuda:{index}")
+    return SimulatedDevice(Machine(POLICIES["any"](0)), index, HostKernels())
+
+
+def problem(**options):
+    scan, image = small_scan(size=96, angles=30, noise=0.5)
+    settings = {"block_shape": (28, 36), "num_workers": 3, "precision": "float32", "seed": 3} | options
+    return GpuAsyncRED(scan, small_network(0, depth=4, channels=16), **settings), image
+
+
+def run(kind, solver, updates=60, reference=None, replay=None):
+    def make(setup, workers, image):
+        return make_cuda_runtime([make_device(kind)], setup, workers, image, solver.order == "ordered")
+
+    return solver._run(make, None, updates, None, None, "fbp", reference, (), replay)
+
+
+# --- one launch, operation by operation -------------------------------------------------------------------------------
+
+
+def make_program(device, subset):
+    solver, image = problem(nonnegative=True)
+    denoiser = DenoiserSettings(solver.halo, "float32", 0.9)
+    mask = (np.arange(96)[:, None] + np.zeros(96) > 3).astype(np.float32)
+    setup = WorkerSetup(solver.operator, solver.network, denoiser, 0.02, mask, image, 3, subset)
+    start = solver.operator.start("fbp")
+    (stage,) = make_stages([device], setup, start, deterministic=True)
+    return BlockProgram(0, stage, [], setup)
+
+
+def tasks_for(blocks, subset):
+    random = np.random.default_rng(2)
+    slots = random.integers(0, 2, (2, blocks)).astype(np.int8)
+    drawn = [None if subset is None else np.sort(random.choice(30, subset, replace=False)) for _ in range(2)]
+    return [Task(n, block, slots[n], Step(0.7, 0.6, True), drawn[n], True) for n, block in enumerate((1, blocks - 1))]
+
+
+def buffers(program):
+    batch, scene = program._batch, program._stage.scene
+    return {
+        "crops": program._crops, "residual": batch.residual, "noise": program._noise, "gradient": batch.gradient,
+        "totals": program._totals, "pixels": batch.pixels, "momentum": program._momentum, "memory": scene.memory,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", [None, "slots", "step"])
+@pytest.mark.parametrize("subset", [None, 7])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_operation_does_what_the_host_build_does(kind, subset, wrong):
+    worst = {}
+    here, there = (make_program(make_device(k), subset) for k in ("simulated", kind))
+    noise = torch.from_numpy(np.random.default_rng(1).standard_normal(here._stage.scene.memory.numel(), np.float32))
+    tasks = tasks_for(len(here._stage.scene.block_table), subset)
+    for program in (here, there):
+        program._stage.scene.memory.copy_(noise)
+        memory = program.device.pinned(program.layout.nbytes)
+        entry = RingEntry(program.layout, memory, program.device.event(), ("ring", 0, 0))
+        if program is there and wrong == "slots":
+            tasks = [Task(t.number, t.block, 1 - t.slots, t.step, t.subset, True) for t in tasks]
+        if program is there and wrong == "step":
+            tasks = [Task(t.number, t.block, t.slots, Step(0.71, 0.6, True), t.subset, True) for t in tasks]
+        entry.fill(tasks, program.gradient_scale)
+        program.upload(entry, tasks).run()
+    for mine, other in zip((*here.read(), *here.work(), *here.publish(0, 3)),
+                           (*there.read(), *there.work(), *there.publish(0, 3)), strict=True):  # fmt: skip
+        mine.run()
+        other.run()
+        there.device.synchronize()
+        for name, buffer in buffers(here).items():
+            found = buffers(there)[name].cpu().double()
+            off = float((found - buffer.double()).norm() / buffer.double().norm().clamp_min(1e-30))
+            worst[name] = max(worst.get(name, 0.0), off)
+    assert np.isfinite(list(worst.values())).all()
+    assert (max(worst.values()) < 2e-5) == (wrong is None), worst
+    if wrong is None:
+        results = [[program.result(place, task) for place, task in enumerate(tasks)] for program in (here, there)]
+        for mine, other in zip(*results, strict=True):
+            assert other.gradient_squared == pytest.approx(mine.gradient_squared, rel=1e-4)
+            assert other.error_squared == pytest.approx(mine.error_squared, rel=1e-4)
+            assert (other.finite, other.restarted) == (mine.finite, mine.restarted)
+
+
+# --- whole runs -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("per_launch", [1, 3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_ordered_run_is_the_cpus_and_the_same_every_time(kind, per_launch):
+    options = {"order": "ordered", "momentum": 0.3, "blocks_per_launch": per_launch, "num_workers": 2}
+    solver, image = problem(**options)
+    found = run(kind, solver, reference=image)
+    cpu, _ = problem(device="cpu", **options)
+    expected = cpu.run(max_sweeps=None, max_updates=60, x0="fbp", reference=image)
+    assert relative(found.image, expected.image) < 1e-4
+    assert np.allclose(found.history["snr"], expected.history["snr"], atol=2e-3)
+    assert np.array_equal(run(kind, solver, reference=image).image, found.image)
+    other, _ = problem(**(options | {"seed": 4}))
+    assert relative(run(kind, other).image, expected.image) > 1e-4
+
+
+@pytest.mark.parametrize("per_launch", [1, 2])
+@pytest.mark.parametrize("minibatch", [None, 10])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_free_run_replays_on_the_cpu(kind, minibatch, per_launch, tmp_path):
+    options = {"minibatch": minibatch, "blocks_per_launch": per_launch, "momentum": 0.3, "max_staleness": 9}
+    solver, _ = problem(**options)
+    free = run(kind, solver)
+    assert free.schedule.staleness.max() <= 9
+    free.schedule.save(tmp_path / "schedule.npz")
+    cpu, _ = problem(device="cpu", **options)
+    assert relative(cpu.run(x0="fbp", replay=tmp_path / "schedule.npz").image, free.image) < 1e-4
+
+
+@needs_gpu()
+def test_the_public_interface_on_a_gpu():
+    scan, image = small_scan(size=96, angles=30, noise=0.5)
+    sinogram = torch.from_numpy(scan.sinogram).cuda()
+    on_gpu = RadonCT(sinogram, scan.geometry.angles, (96, 96))
+    result = GpuAsyncRED(on_gpu, "dncnn", device="cuda", seed=1).run(max_sweeps=20, reference=image)
+    assert result.image.device.type == "cuda" and bool(torch.isfinite(result.image).all())
+    assert any("precision='auto' took" in note for note in result.notes)
+    expected = GpuAsyncRED(scan, "dncnn", device="cpu", seed=1).run(max_sweeps=20, reference=image)
+    assert result.history["snr"][-1] == pytest.approx(expected.history["snr"][-1], abs=0.1)
+
+
+@needs_gpu()
+@pytest.mark.parametrize("precision", ["tf32", "float16", "bfloat16"])
+def test_reduced_precisions_end_near_float32(precision):
+    snr = {}
+    for name in ("float32", precision):
+        solver, image = problem(precision=name, order="ordered")
+        snr[name] = run("cuda", solver, updates=200, reference=image).history["snr"][-1]
+    assert snr[precision] == pytest.approx(snr["float32"], abs=0.1)
+
+
+@needs_gpu()
+def test_a_cupy_sinogram_gives_a_cupy_image():
+    cupy = pytest.importorskip("cupy")
+    scan, _ = small_scan(size=96, angles=30)
+    on_gpu = RadonCT(cupy.asarray(scan.sinogram), scan.geometry.angles, (96, 96))
+    assert isinstance(GpuAsyncRED(on_gpu, "dncnn", device="cuda").run(max_sweeps=1).image, cupy.ndarray)
+
+
+@needs_gpu()
+def test_what_cannot_fit_is_refused_before_the_run():
+    scan, _ = small_scan(size=96, angles=30)
+    torch.cuda.empty_cache()
+    solver, _ = problem()
+    with pytest.raises(MemoryError, match="are free"):
+        device = make_device("cuda")
+        device.free_bytes = lambda: 2**20
+
+        def make(setup, workers, image):
+            return make_cuda_runtime([device], setup, workers, image, False)
+
+        solver._run(make, None, 4, None, None, "fbp", None, (), None)
+
+
+@needs_gpu(2)
+def test_two_gpus_give_the_image_of_one():
+    images = []
+    for device in ("cuda:0", ["cuda:0", "cuda:1"]):
+        scan, _ = small_scan(size=96, angles=30, noise=0.5)
+        solver = GpuAsyncRED(scan, "dncnn", device=device, order="ordered", num_workers=4, precision="float32")
+        images.append(solver.run(max_sweeps=5).image)
+    assert relative(images[1], images[0]) < 1e-6
