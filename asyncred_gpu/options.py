@@ -101,13 +101,23 @@ def _run_options(group: argparse._ArgumentGroup) -> None:
         "--order", choices=["free", "ordered"], default="free", help="ordered: the same image each time [free]"
     )
     group.add_argument("--block", type=block_shape, help="ROWSxCOLS of a block, or one number [chosen]")
+    group.add_argument("--blocks-per-launch", type=whole(1), help="updates a worker takes at a time [1]")
     group.add_argument(
-        "--precision", choices=["auto", "float32", "bfloat16"], default="auto", help="of the denoiser [auto]"
+        "--precision",
+        choices=["auto", "float32", "tf32", "float16", "bfloat16"],
+        default="auto",
+        help="of the denoiser; tf32 and float16 on a GPU only [auto]",
     )
-    group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N [auto]")
+    group.add_argument("--device", type=devices, default="auto", help="auto, cpu, cuda, cuda:N, cuda:N,cuda:M… [auto]")
     group.add_argument("--seed", type=whole(0), default=0, help="of the noise and of the order of blocks [0]")
     group.add_argument("--output", type=Path, metavar="FOLDER", help="new or empty folder [outputs/NAME-TIME]")
     group.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+
+def devices(text: str) -> str | list[str]:
+    """One device, or several with commas between them."""
+    names = text.split(",")
+    return names[0] if len(names) == 1 else names
 
 
 def whole(least: int) -> Callable[[str], int]:

@@ -114,6 +114,7 @@ def _solver_arguments(options: argparse.Namespace) -> dict[str, Any]:
         "tau": usual_tau if options.tau is None else options.tau,
         "block_shape": options.block,
         "num_workers": options.workers,
+        "blocks_per_launch": options.blocks_per_launch,
         "max_staleness": options.max_staleness,
         "minibatch": options.minibatch,
         "step": options.step,

@@ -122,7 +122,7 @@ class GpuAsyncRED:
         field_of_view: Any = None,
         precision: str = "auto",
         blocks_per_launch: int = 1,
-        device: str = "auto",
+        device: str | Sequence[str] = "auto",
         seed: int = 0,
     ) -> None:
         self.devices = check_device(device)
@@ -312,7 +312,7 @@ class GpuAsyncRED:
         crops = [crop for crop in crops if crop.shape == crops[0].shape][:PRECISION_CROPS]
         device = torch.device(self.devices[0])
         chosen, errors = choose_precision(self.network, self.halo, torch.from_numpy(np.stack(crops)[:, None]), device)
-        found = ", ".join(f"{name} {error:.1e}" for name, error in errors.items())
+        found = ", ".join(f"{name} {error:.1e}" for name, error in errors.items()) or "not to be had in another"
         return chosen, (f"precision='auto' took {chosen}: the denoiser's relative error on the first crops is {found}.",)
 
     def _step(self, block: int) -> Step:

@@ -5,6 +5,7 @@ A launch allocates nothing and waits for nothing, so it may be captured in a CUD
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ OPTIONS = ("--std=c++17", f"-I{FOLDER}")
 THREADS = 256
 # Enough blocks of threads to fill a device; items beyond them are later turns of the kernels' loops.
 BLOCKS_PER_MULTIPROCESSOR = 32
+# CuPy passes a plain int or float in 64 bits, and None as no argument at all.
+_NUMBERS: dict[str, Callable[[float], Any]] = {"int": np.int32, "float": np.float32}
 
 
 class CudaBuildError(RuntimeError):
@@ -53,7 +56,7 @@ class CudaKernels:
                 arguments = signature(file)
                 module = cupy.RawModule(code=device_code(file), options=OPTIONS, backend="nvrtc")
                 kernel = module.get_function(arguments.name)
-                # Asking for its registers loads a kernel: CUDA would else do so at its first launch, maybe in a capture.
+                # Asking for its registers loads it: CUDA would else do so at the first launch, maybe in a capture.
                 self.registers[arguments.name] = int(kernel.num_regs)
                 self._kernels[arguments.name] = arguments, kernel
 
@@ -69,7 +72,7 @@ class CudaKernels:
         if items < 1:  # CUDA refuses an empty grid
             return
         typed = tuple(
-            np.uintp(value) if parameter.pointer else (np.int32(value) if parameter.kind == "int" else np.float32(value))
+            np.uintp(value) if parameter.pointer else _NUMBERS[parameter.kind](value)
             for parameter, value in zip(expected.parameters, values, strict=True)
         )
         blocks = min(-(-items // THREADS), self._most_blocks)
@@ -77,7 +80,7 @@ class CudaKernels:
             kernel((blocks,), (THREADS,), typed)
 
     def _stream(self, address: int) -> Any:
-        """torch's stream as CuPy's; made once, within the device's context."""
+        """CuPy's view of torch's stream; made once, within the device's context."""
         if address not in self._streams:
             cuda = self._cupy.cuda
             if int(self._cupy.__version__.split(".")[0]) >= 14:

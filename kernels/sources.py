@@ -1,4 +1,4 @@
-"""The .cu files of this folder: their text for a device's compiler, and each kernel's arguments as its source has them."""
+"""The .cu files of this folder: their text for a device's compiler, and each kernel's arguments, read from there."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ import pytest
 import torch
 from astra.log import AstraError
 
-from asyncred_gpu import RadonCT
+from asyncred_gpu import GpuAsyncRED, RadonCT
 from asyncred_gpu.blocks import BlockGrid
 from asyncred_gpu.kernels.host_build import HostBuildError, HostKernels
 from asyncred_gpu.kernels.launch import TASK
@@ -27,11 +27,15 @@ from asyncred_gpu.operators.astra_projectors import UNMATCHED, CudaCalls, HostCa
 from asyncred_gpu.operators.device import Batch, Scene
 from asyncred_gpu.operators.radon_device import JosephOnDevice
 from asyncred_gpu.red import Step
+from asyncred_gpu.runtime.cuda_setup import make_cuda_runtime
+from asyncred_gpu.runtime.simulated import RandomOrder, SimulatedRuntime
+from asyncred_gpu.runtime.simulated_streams import Machine, SimulatedDevice
 from asyncred_gpu.runtime.stage import make_scene
+from asyncred_gpu.runtime.stream_policies import POLICIES
 from asyncred_gpu.slots import slot_layout
 from asyncred_gpu.task import Task
 
-from .helpers import blobs, half_turn, relative
+from .helpers import blobs, half_turn, needs_gpu, relative, small_network, small_scan
 
 try:
     KERNELS = HostKernels()
@@ -213,6 +217,23 @@ def test_a_part_of_the_launch_is_published(first, size, written):
     assert changed == written
 
 
+@needs_compiler
+@pytest.mark.parametrize("wrong", [None, Scaled])
+@pytest.mark.parametrize("options", [{}, {"minibatch": 5, "blocks_per_launch": 2, "block_shape": (9, 7)}])
+def test_a_run_on_simulated_streams_gives_the_cpus_image(options, wrong, monkeypatch):
+    if wrong:
+        monkeypatch.setattr(astra_device, "HostCalls", wrong)
+    scan, _ = small_scan(size=24, angles=8, noise=0.5, projector="astra")
+    settings = {"block_shape": (6, 6), "num_workers": 3, "precision": "float32", "seed": 3, "order": "ordered"}
+    solver = GpuAsyncRED(scan, small_network(0, depth=2, channels=4), **(settings | options))
+    stop = (None, 40, None, None, "fbp", None, (), None)
+    device = SimulatedDevice(Machine(POLICIES["any"](0)), 0, KERNELS)
+    found = solver._run(lambda *setup: make_cuda_runtime([device], *setup, deterministic=True), *stop)
+    expected = solver._run(lambda *setup: SimulatedRuntime(*setup, RandomOrder(0)), *stop)
+    assert relative(expected.image, scan.start("fbp")) > 1e-2  # the run does something
+    assert (relative(found.image, expected.image) < 1e-6) == (wrong is None)
+
+
 class Recorder(HostCalls):
     """Writes down what is called, and whether the lock is held and the target poisoned by then."""
 
@@ -382,10 +403,11 @@ def projectors_alive(capsys) -> int:
 def test_astras_projectors_are_deleted(capsys, monkeypatch, leaky):
     if leaky:
         monkeypatch.setattr(astra_device, "delete", lambda projectors: None)
-    before = projectors_alive(capsys)
     scan = make_scan()
     scene = scene_of(scan)
     operator = operator_on(scan, scene)
+    gc.collect()
+    before = projectors_alive(capsys)
     whole, part = make_round(scan, scene, [0, 5]), make_round(scan, scene, [0, 5], count=4)
     for _ in range(3):
         operator.forward(whole.batch, 0, 3)()
@@ -399,6 +421,20 @@ def test_astras_projectors_are_deleted(capsys, monkeypatch, leaky):
     del operator
     gc.collect()
     assert (projectors_alive(capsys) == before) == (not leaky)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_scans_projectors_go_with_it(capsys, kept):
+    gc.collect()
+    before = projectors_alive(capsys)
+    scan = make_scan()
+    scan.forward(noise(*scan.image_shape))
+    assert projectors_alive(capsys) == before + len(scan.grid)
+    held = [scan] if kept else []
+    del scan
+    gc.collect()
+    assert (projectors_alive(capsys) == before) == (not kept)
+    held.clear()
 
 
 def without_compiler():
@@ -452,8 +488,6 @@ def test_an_older_astra_is_refused_with_the_version_to_install(monkeypatch):
 
 # --- on a GPU ---------------------------------------------------------------------------------------------------------
 
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU that torch can use")
-
 
 def on_gpu(name, projector, kernels):
     scan = make_scan(name, projector)
@@ -466,8 +500,7 @@ def gpu_kernels():
     return CudaKernels(0)
 
 
-@pytest.mark.gpu
-@needs_gpu
+@needs_gpu()
 @pytest.mark.parametrize("shifted", [False, True])
 @pytest.mark.parametrize(("content", "tolerance"), [("blobs", 2e-3), ("noise", 4e-3)])
 @pytest.mark.parametrize("name", GEOMETRIES)
@@ -495,8 +528,7 @@ def test_astras_cuda_forward_projection_is_josephs(name, content, tolerance, shi
     assert (worst < tolerance) == (not shifted)
 
 
-@pytest.mark.gpu
-@needs_gpu
+@needs_gpu()
 @pytest.mark.parametrize("count", [None, 5])
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_astras_cuda_back_projection_is_near_the_adjoint_and_isnt_it(name, count, record_property):

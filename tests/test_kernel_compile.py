@@ -78,10 +78,10 @@ def test_spills_would_be_seen(compiler):
     lines = "".join(f"float x{i} = from[item + {i}];\n" for i in range(80))
     products = " + ".join(f"x{i} * from[item * (long long)x{(i + 7) % 80}]" for i in range(80))
     sums = "".join(f"to[item + {i}] = x{i} + total;\n" for i in range(80))
-    code = f'''#include "grid.h"
+    code = f"""#include "grid.h"
 extern "C" __global__ void __launch_bounds__(1024, 2) planted(const float *from, float *to, int count) {{
     EACH(item, count) {{ {lines} float total = {products}; {sums} }}
-}}'''
+}}"""
     _, log = compiler.compile(code, "planted.cu", "sm_80")
     assert resources(log)["planted"].spill_stores > 0 < resources(log)["planted"].spill_loads
 
@@ -135,10 +135,8 @@ class FakeCupy:
                 fake.entered.pop()
 
         class Device(Context):
-            attributes = {"MultiProcessorCount": 4}
-
             def __init__(self, index):
-                self.index = index
+                self.index, self.attributes = index, {"MultiProcessorCount": 4}
 
         class Stream(Context):
             @classmethod
@@ -155,7 +153,7 @@ class FakeCupy:
 
         self.cuda = SimpleNamespace(Device=Device, Stream=Stream, ExternalStream=ExternalStream)
 
-    def RawModule(self, *, code, options, backend):  # noqa: N802
+    def RawModule(self, *, code, options, backend):
         assert [type(context).__name__ for context in self.entered] == ["Device"]
         self.modules.append((code, options, backend))
 

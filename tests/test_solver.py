@@ -248,14 +248,23 @@ BAD = [
     (dict(precision="int8"), "precision='int8' isn't available"),
     (dict(blocks_per_launch=0), "blocks_per_launch=0 is too small"),
     (dict(device="tpu"), "device='tpu' isn't known"),
-    (dict(device="cuda"), "device='cuda' can't be used: found torch"),
-    (dict(device="cuda:1"), "device='cuda:1' can't be used"),
     (dict(seed=-1), "seed=-1 is too small"),
     (dict(denoiser="bm4d"), "neither a shipped denoiser"),
     (dict(denoiser=np.square), "denoiser is a ufunc. Pass a torch module"),
     (dict(denoiser=WithRadius(-1)), "receptive_radius=-1 isn't a number of pixels"),
     (dict(denoiser=WithRadius("x")), "receptive_radius='x' isn't a number of pixels"),
 ]
+NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+
+
+@NO_GPU
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", ["cuda:0", "cuda:1"]])
+def test_a_gpu_that_is_not_there_is_named_with_what_to_install(device):
+    scan, _ = small_scan()
+    with pytest.raises(DeviceError, match=r"can't be used: found .*\. To mend it, .*\. Pass device='cpu'"):
+        GpuAsyncRED(scan, small_network(), device=device)
+
+
 BAD_RUN = [
     (dict(max_sweeps=-1), "max_sweeps=-1 can't be"),
     (dict(max_sweeps=None), "nothing ends the run"),

@@ -6,6 +6,7 @@ Source: van Aarle et al., Optics Express 2016; ASTRA's sources at 2.5.0 for what
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Protocol
 
@@ -43,7 +44,7 @@ def _geometries(window: Window, footprint: Footprint, vectors: Float64Array) -> 
 
 
 class AstraProjector:
-    """ASTRA's matched CPU pair for one window and footprint; owns its ASTRA objects and their two buffers."""
+    """ASTRA's matched CPU pair for one window and footprint; owns its ASTRA objects and two buffers until closed."""
 
     def __init__(self, window: Window, footprint: Footprint, vectors: Float64Array) -> None:
         rays, volume = _geometries(window, footprint, vectors)
@@ -54,6 +55,8 @@ class AstraProjector:
         self._sinogram_id = astra.data2d.link("-sino", rays, self._sinogram)
         self._forward = self._algorithm("FP", "VolumeDataId")
         self._adjoint = self._algorithm("BP", "ReconstructionDataId")
+        ids = ([self._forward, self._adjoint], [self._volume_id, self._sinogram_id], [self._projector])
+        self._finalizer = weakref.finalize(self, _delete_all, *ids)
 
     def _algorithm(self, name: str, volume_key: str) -> int:
         settings = astra.astra_dict(name)
@@ -73,9 +76,13 @@ class AstraProjector:
         np.copyto(out, self._pixels)
 
     def close(self) -> None:
-        astra.algorithm.delete([self._forward, self._adjoint])
-        astra.data2d.delete([self._volume_id, self._sinogram_id])
-        astra.projector.delete(self._projector)
+        self._finalizer()
+
+
+def _delete_all(algorithms: list[int], data: list[int], projectors: list[int]) -> None:
+    astra.algorithm.delete(algorithms)
+    astra.data2d.delete(data)
+    delete(projectors)
 
 
 class AstraCalls(Protocol):

@@ -75,9 +75,13 @@ class BlockProgram:
 
     def upload(self, entry: RingEntry, tasks: Sequence[Task]) -> Operation:
         """Copy the descriptor to the device."""
-        self._host_tasks = tasks
         touched = access([entry.region], [self._own("descriptor")])
-        return Operation("upload", lambda: _copy(self._descriptor, entry.memory), lambda: touched, capturable=False)
+
+        def run() -> None:  # the host's tasks change when the device's do, also where streams run late
+            _copy(self._descriptor, entry.memory)
+            self._host_tasks = tasks
+
+        return Operation("upload", run, lambda: touched, capturable=False)
 
     def read(self) -> Sequence[Operation]:
         """Gather the crops and the residuals of the slots the descriptor names."""

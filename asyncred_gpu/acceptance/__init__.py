@@ -1,0 +1,1 @@
+"""What scripts/gpu_acceptance.py does on a GPU machine: checks, then measurements, then a report with verdicts."""

@@ -1,0 +1,118 @@
+"""What an update costs the host: launching, committing, choosing; time spent asking in vain whether anything is done apart.
+
+Twice: on a runtime that does nothing, which leaves the engine's own bookkeeping; and around the real one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from ..blocks import FloatArray
+from ..red import Moved
+from ..result import Result
+from ..runtime.base import Event, Published, Read, Runtime
+from ..task import Task
+
+MOVED = Moved(1.0, False, True, 1.0)
+
+
+class NullRuntime:
+    """Every launch is done when the host asks next. The image never changes."""
+
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, workers: int, blocks: Sequence[FloatArray]) -> None:
+        self.workers = workers
+        self._blocks = blocks
+        self._events: list[Event] = []
+
+    def pixels(self, block: int, slot: int) -> FloatArray:
+        return self._blocks[block]
+
+    def prime(self) -> None:
+        """Nothing to fill."""
+
+    def launch(self, worker: int, tasks: Sequence[Task]) -> None:
+        self._events += [Read(worker, task.number) for task in tasks]
+        self._events += [Published(worker, task.number, MOVED) for task in tasks]
+
+    def grant(self, worker: int, number: int) -> None:
+        """Nobody waits."""
+
+    def wait(self, timeout: float | None) -> list[Event]:
+        events, self._events = self._events, []
+        return events
+
+    def replace(self, worker: int) -> None:
+        raise AssertionError("nothing is ever lost here")
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+class TimedRuntime:
+    """A runtime around another, which takes the time of its calls. Owns the sums, in seconds.
+
+    polling: looks that found nothing. launching: launch and grant. collecting: looks that found something.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self.launching = self.collecting = self.polling = 0.0
+        self.launches = 0
+
+    @property
+    def workers(self) -> int:
+        return self._runtime.workers
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self._runtime.notes
+
+    def pixels(self, block: int, slot: int) -> FloatArray:
+        return self._runtime.pixels(block, slot)
+
+    def prime(self) -> None:
+        self._runtime.prime()
+
+    def launch(self, worker: int, tasks: Sequence[Task]) -> None:
+        begun = time.perf_counter()
+        self._runtime.launch(worker, tasks)
+        self.launching += time.perf_counter() - begun
+        self.launches += 1
+
+    def grant(self, worker: int, number: int) -> None:
+        begun = time.perf_counter()
+        self._runtime.grant(worker, number)
+        self.launching += time.perf_counter() - begun
+
+    def wait(self, timeout: float | None) -> list[Event]:
+        """Look again and again without a pause, so that every look is known to have been in vain or not."""
+        begun = looked = time.perf_counter()
+        while True:
+            events = self._runtime.wait(0.0)
+            now = time.perf_counter()
+            if events:
+                self.collecting += now - looked
+                return events
+            self.polling += now - looked
+            if timeout is not None and now - begun >= timeout:
+                return []
+            looked = now
+
+    def replace(self, worker: int) -> None:
+        self._runtime.replace(worker)
+
+    def close(self) -> None:
+        self._runtime.close()
+
+
+def host_costs(result: Result, timed: TimedRuntime) -> dict[str, float]:
+    """Microseconds an update of a run on that runtime: its parts, "host" (all of them but polling), and "all"."""
+    seconds = float(result.history["seconds"][-1])
+    parts = {"launching": timed.launching, "collecting": timed.collecting, "polling": timed.polling}
+    parts["engine"] = seconds - sum(parts.values())
+    costs = {name: 1e6 * part / len(result.schedule) for name, part in parts.items()}
+    costs["host"] = costs["launching"] + costs["collecting"] + costs["engine"]
+    return costs | {"all": 1e6 * seconds / len(result.schedule)}
