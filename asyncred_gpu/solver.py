@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -178,15 +179,17 @@ class GpuAsyncRED:
             ValueError, TypeError: input that can't be, before any work.
             WorkerError: a worker failed; nothing of the pool is left.
         """
-        return self._run(self._make_runtime, max_sweeps, max_updates, time_limit, tol, x0, reference, callbacks, replay)
+        return self._run(self._open(), max_sweeps, max_updates, time_limit, tol, x0, reference, callbacks, replay)
 
-    def _make_runtime(self, setup: WorkerSetup, workers: int, image: FloatArray) -> Runtime:
+    def _open(self) -> RuntimeFactory:
+        """What makes the runtime; on a GPU the operator prepares itself there, too."""
         if self._kind == "cpu":
-            return CpuRuntime(setup, workers, image)
+            return CpuRuntime
         from .runtime.cuda_device import CudaDevice  # needs CuPy
 
         devices = [CudaDevice(name) for name in self.devices]
-        return make_cuda_runtime(devices, setup, workers, image, deterministic=self.order == "ordered")
+        self.operator.prepare_on(devices[0].torch, devices[0].kernels)
+        return partial(make_cuda_runtime, devices, deterministic=self.order == "ordered")
 
     def _run(
         self,

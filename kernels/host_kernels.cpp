@@ -4,6 +4,7 @@
 #include "combine.cu"
 #include "crop.cu"
 #include "forward.cu"
+#include "project.cu"
 #include "publish.cu"
 #include "residual.cu"
 #include "step.cu"

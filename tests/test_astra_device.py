@@ -514,9 +514,12 @@ def test_astras_cuda_forward_projection_is_josephs(name, content, tolerance, shi
             now = make_round(scan, scene, [block])
             rows, cols = scan.grid.block_shape
             image = blobs(rows, cols) if content == "blobs" else noise(rows, cols)
-            now.batch.pixels[0] = torch.from_numpy(np.roll(image, shifted and projector == "astra", axis=1)).cuda()
+            wanted = torch.from_numpy(np.roll(image, shifted and projector == "astra", axis=1)).to(scene.device)
             operator = scan.on_device(scene)
+            torch.cuda.synchronize()
             with torch.cuda.stream(torch.cuda.Stream()):
+                torch.cuda._sleep(50_000_000)  # some 30 ms in which ASTRA must not read the pixels
+                now.batch.pixels[0] = wanted
                 operator.forward(now.batch, 0, 1)()
             torch.cuda.synchronize()
             layout, width = scene.block_table[block], scan.footprint(block).width
@@ -536,6 +539,7 @@ def test_astras_cuda_back_projection_is_near_the_adjoint_and_isnt_it(name, count
     now = make_round(scan, scene, [0], count)
     operator = scan.on_device(scene)
     assert operator.notes == (UNMATCHED,)
+    torch.cuda.synchronize()
     with torch.cuda.stream(torch.cuda.Stream()):
         operator.gradient(now.batch)()
     torch.cuda.synchronize()
@@ -546,4 +550,4 @@ def test_astras_cuda_back_projection_is_near_the_adjoint_and_isnt_it(name, count
     off = relative(now.batch.gradient[0, 0, :rows, :cols].cpu().numpy(), exact)
     record_property("astra_back_off", off)
     print(f"ASTRA's CUDA back projection, {name}, {count} angles: {off:.0%} off the adjoint")
-    assert 0.02 < off < 0.6  # 14 % in a model of it with a spacing of 1; another window or order of angles: over 100 %
+    assert 0.02 < off < 0.6  # a numpy model of it gives 7 to 33 %; rays in a wrong order over 100 %

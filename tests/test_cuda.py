@@ -249,3 +249,8 @@ def test_closing_twice_and_with_updates_under_way_is_no_error():
     result = on_streams(solver, policy="newest", updates=7)
     assert len(result.schedule) == 7
     assert isinstance(CudaRuntime([], None, 0).close(), type(None))
+
+
+@pytest.mark.parametrize("order", ["newest", "oldest", "any"])
+def test_an_operator_that_cannot_be_captured_sees_its_own_tasks(order):
+    """ASTRA's projectors run launch by launch, from the host's list of tasks: a late stream mustn't see a later one."""

@@ -1,4 +1,4 @@
-"""The problems to reconstruct: a simulated scan each, its start image and the network. No network connection is needed."""
+"""The problems to reconstruct: a simulated scan each, its start image and the denoiser. All from installed files."""
 
 from __future__ import annotations
 
@@ -39,16 +39,12 @@ class Case:
     def setup(self, side: int, precision: str, per_launch: int, minibatch: int | None = None) -> WorkerSetup:
         """What a worker is made of, as the solver would."""
         denoiser = DenoiserSettings(resolve_halo("exact", self.network), precision, self.scale)
-        return WorkerSetup(
-            self.on_blocks(side), self.network, denoiser, TAU, None, self.truth, per_launch, minibatch
-        )
+        return WorkerSetup(self.on_blocks(side), self.network, denoiser, TAU, None, self.truth, per_launch, minibatch)
 
 
 def make_case(name: str, problem: Problem, network: nn.Module) -> Case:
     views = problem.measured
-    operator = RadonCT(
-        views.sinogram, views.angles, problem.image_shape, center=problem.center, projector="joseph"
-    )
+    operator = RadonCT(views.sinogram, views.angles, problem.image_shape, center=problem.center, projector="joseph")
     assert problem.reference is not None
     start = operator.fbp()
     return Case(name, operator, network, start, problem.reference, intensity_scale_of(start))

@@ -16,7 +16,7 @@ from ..blocks import FloatArray
 from ..metrics import snr
 from ..result import Result, Schedule
 from .cases import TAU, Case
-from .machine import Machine, make_solver, run
+from .machine import Machine, make_solver, run, run_on_cpu
 from .sections import Findings
 
 FIXED_POINT_DB = 0.05
@@ -27,8 +27,6 @@ MOMENTUM = 0.8
 WRONG_TAU = 1.5 * TAU
 WRONG_STEP = 1.01
 REPLAY_WORKERS = 4
-# As many as the CPU side may take of a section's seconds.
-CPU_SHARE = 0.8
 
 
 def relative(found: FloatArray, expected: FloatArray) -> float:
@@ -42,16 +40,15 @@ def check_fixed_point(
 ) -> None:
     """The section: the same settings on both for so many sweeps end at the same SNR, and another τ elsewhere."""
     settings: dict[str, Any] = {"block_shape": (side, side), "num_workers": workers, "momentum": MOMENTUM}
-    device, cpu = machine.solver_device, "cpu"
-    runs = {
-        "CUDA": run(machine, make_solver(device, case, **settings), sweeps, case.start, case.truth),
-        "CUDA, wrong τ": run(
-            machine, make_solver(device, case, **settings, tau=WRONG_TAU), sweeps, case.start, case.truth
-        ),
-    }
-    if on_cpu and findings.left > 0:
+
+    def on_gpu(tau: float) -> Result:
+        solver = make_solver(machine.solver_device, case, **settings, tau=tau)
+        return run(machine.factory(solver), solver, sweeps, case.start, case.truth)
+
+    runs = {"CUDA": on_gpu(TAU), "CUDA, wrong τ": on_gpu(WRONG_TAU)}
+    if on_cpu:
         findings.say(f"  the CPU side: {sweeps:g} sweeps with {workers} workers")
-        runs["CPU"] = run(None, make_solver(cpu, case, **settings), sweeps, case.start, case.truth)
+        runs["CPU"] = run_on_cpu(make_solver("cpu", case, **settings), sweeps, case.start, reference=case.truth)
     compare_fixed_points(findings, case, runs)
 
 
@@ -93,13 +90,15 @@ def check_replay(findings: Findings, machine: Machine, case: Case, side: int, sw
     zeros = np.zeros_like(case.start)
     for per_launch in (1, 2):
         settings = {"block_shape": (side, side), "num_workers": REPLAY_WORKERS, "blocks_per_launch": per_launch}
-        recorded = run(machine, make_solver(machine.solver_device, case, **settings), sweeps, zeros)
+        solver = make_solver(machine.solver_device, case, **settings)
+        recorded = run(machine.factory(solver), solver, sweeps, zeros)
         schedule = saved_and_loaded(recorded.schedule)
         most, bound = staleness_and_bound(schedule)
-        on_gpu = make_solver(machine.solver_device, case, **settings)
         wrong = replace(schedule, step=with_one_step_longer(schedule))
-        repeated, control = (run(machine, on_gpu, 0, zeros, replay=one).image for one in (schedule, wrong))
-        expected = run(None, make_solver("cpu", case, **settings), 0, zeros, replay=schedule).image
+        repeated, control = (
+            run(machine.factory(solver), solver, 0, zeros, replay=one).image for one in (schedule, wrong)
+        )
+        expected = run_on_cpu(make_solver("cpu", case, **settings), 0, zeros, replay=schedule).image
         apart = {
             "recorded": relative(recorded.image, expected),
             "replayed": relative(repeated, expected),
@@ -157,7 +156,7 @@ def check_ordered(
 
         def image(seed: int, settings: dict[str, Any] = settings) -> FloatArray:
             solver = make_solver(machine.solver_device, case, **settings, seed=seed)
-            found: FloatArray = run(machine, solver, sweeps, case.start).image
+            found: FloatArray = run(machine.factory(solver), solver, sweeps, case.start).image
             return found
 
         first, second, other = image(0), image(0), image(1)

@@ -1,4 +1,4 @@
-"""The least an update can take: the network's operations at the measured conv rate, its bytes at the measured bandwidth.
+"""The least an update can take: the network's operations at the conv rate, its bytes at the bandwidth, both measured.
 
 Pure arithmetic. Operations are floating point ones, two a multiply-add; bytes are moved once in and once out.
 """
@@ -50,8 +50,13 @@ def update_bytes(operator: RadonCT, index: int, halo: int) -> int:
     crop = (rows + 2 * halo) * (cols + 2 * halo)
     here = operator.footprint(index)
     gathered = sum(
-        int(np.clip(np.minimum(here.start + here.width, there.start + there.width)
-                    - np.maximum(here.start, there.start), 0, None).sum())
+        int(
+            np.clip(
+                np.minimum(here.start + here.width, there.start + there.width) - np.maximum(here.start, there.start),
+                0,
+                None,
+            ).sum()
+        )
         for there in (operator.footprint(other) for other in range(len(operator.grid)))
     )
     share = len(here.start) * here.width

@@ -1,4 +1,4 @@
-"""What an update costs the host: launching, committing, choosing; time spent asking in vain whether anything is done apart.
+"""What an update costs the host: to launch, commit and choose. Asking in vain whether anything is done counts apart.
 
 Twice: on a runtime that does nothing, which leaves the engine's own bookkeeping; and around the real one.
 """
@@ -11,8 +11,14 @@ from collections.abc import Sequence
 from ..blocks import FloatArray
 from ..red import Moved
 from ..result import Result
-from ..runtime.base import Event, Published, Read, Runtime
+from ..runtime.base import Event, Published, Read, Runtime, WorkerSetup
+from ..solver import GpuAsyncRED, RuntimeFactory
 from ..task import Task
+from .cases import Case
+from .machine import Machine, run
+from .measured import Point
+from .sections import Findings
+from .sweeps import solver_at
 
 MOVED = Moved(1.0, False, True, 1.0)
 
@@ -116,3 +122,37 @@ def host_costs(result: Result, timed: TimedRuntime) -> dict[str, float]:
     costs = {name: 1e6 * part / len(result.schedule) for name, part in parts.items()}
     costs["host"] = costs["launching"] + costs["collecting"] + costs["engine"]
     return costs | {"all": 1e6 * seconds / len(result.schedule)}
+
+
+def host_time(
+    findings: Findings, machine: Machine, case: Case, points: Sequence[Point], precision: str, sweeps: int = 100
+) -> None:
+    """The section: of the solver at these points, of which the first is the figure aimed at."""
+    columns = ["", "launch", "collect", "engine", "host in all", "engine on a null runtime", "update"]
+    rows = findings.table(f"Host time, µs an update, {precision}", columns)
+    for point in points:
+        solver = solver_at(machine, case, point, precision)
+        timed: list[TimedRuntime] = []
+        result = run(_timing(machine.factory(solver), timed), solver, sweeps, case.start, case.truth)
+        costs = host_costs(result, timed[0])
+        idle = run(_doing_nothing(solver), solver, sweeps, case.start, case.truth)
+        costs["null"] = 1e6 * float(idle.history["seconds"][-1]) / len(idle.schedule)
+        rows.append(
+            [str(point), *(costs[name] for name in ("launching", "collecting", "engine", "host", "null", "all"))]
+        )
+        findings.data[str(point)] = costs
+        findings.measured.setdefault("host", costs["host"])
+
+
+def _timing(make: RuntimeFactory, timed: list[TimedRuntime]) -> RuntimeFactory:
+    """Such a runtime, whose calls are timed; it is added to `timed`."""
+
+    def make_timed(setup: WorkerSetup, workers: int, image: FloatArray) -> Runtime:
+        timed.append(TimedRuntime(make(setup, workers, image)))
+        return timed[-1]
+
+    return make_timed
+
+
+def _doing_nothing(solver: GpuAsyncRED) -> RuntimeFactory:
+    return lambda setup, workers, image: NullRuntime(workers, solver.operator.grid.split(image))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -13,13 +13,10 @@ from torch import Tensor
 from ..blocks import FloatArray
 from ..precision import offered_precisions
 from ..result import Result, Schedule
-from ..runtime.base import Runtime, WorkerSetup
 from ..runtime.device import Device
 from ..solver import GpuAsyncRED, RuntimeFactory
 from .cases import TAU, Case
 from .timing import CudaTimer, Timer
-
-Wrap = Callable[[Runtime], Runtime]
 
 
 class Machine(Protocol):
@@ -105,19 +102,17 @@ def make_solver(device: str, case: Case, **settings: Any) -> GpuAsyncRED:
 
 
 def run(
-    machine: Machine | None,
+    make_runtime: RuntimeFactory,
     solver: GpuAsyncRED,
     sweeps: float,
     start: FloatArray,
     reference: FloatArray | None = None,
     replay: Schedule | None = None,
-    wrap: Wrap | None = None,
 ) -> Result:
-    """Run the solver on the machine, or on the CPU if that is None; `wrap` is put around its runtime."""
-    make = solver._make_runtime if machine is None else machine.factory(solver)
+    """Run the solver on such a runtime."""
+    return solver._run(make_runtime, sweeps, None, None, None, start, reference, (), replay)
 
-    def wrapped(setup: WorkerSetup, workers: int, image: FloatArray) -> Runtime:
-        runtime = make(setup, workers, image)
-        return runtime if wrap is None else wrap(runtime)
 
-    return solver._run(wrapped, sweeps, None, None, None, start, reference, (), replay)
+def run_on_cpu(solver: GpuAsyncRED, sweeps: float, start: FloatArray, **options: Any) -> Result:
+    """Run a solver of the CPU."""
+    return run(solver._make_runtime, solver, sweeps, start, **options)

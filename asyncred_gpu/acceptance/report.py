@@ -155,7 +155,9 @@ def to_markdown(report: Mapping[str, Any]) -> str:
 
 def summary(report: Mapping[str, Any]) -> list[str]:
     """What it comes to: aims, sections, failures, what was left out."""
-    aims = [[aim["title"], aim["wanted"], with_unit(aim["value"], aim["unit"]), aim["verdict"]] for aim in report["aims"]]
+    aims = [
+        [aim["title"], aim["wanted"], with_unit(aim["value"], aim["unit"]), aim["verdict"]] for aim in report["aims"]
+    ]
     lines = ["## Figures aimed at", "", *table_lines(["", "aim", "measured", ""], aims), ""]
     rows = [[section["name"], section["status"], f"{section['seconds']:.1f} s"] for section in report["sections"]]
     lines += ["## Sections", "", *table_lines(["", "", "time"], rows), ""]

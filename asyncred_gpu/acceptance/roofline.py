@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 
 from ..denoiser import DenoiserSettings, DeviceDenoiser
 from ..layers import DTYPES
-from .floors import Ceilings, conv_operations, fraction, network_operations
+from .floors import conv_operations, fraction, network_operations
 from .machine import Machine
+from .measured import Measured
 from .sections import Findings
 from .timing import operation
 
@@ -19,19 +19,6 @@ COPY_BYTES = 2**31
 CROPS = (1, 2, 4, 8, 16)
 CROP_SIDE = 214
 KERNEL = (3, 3)
-
-
-@dataclass
-class Measured:
-    """What sections tell later ones; filled as they run."""
-
-    bandwidth: float | None = None
-    rates: dict[str, float] = field(default_factory=dict)
-    best: tuple[int, int] | None = None  # workers, blocks a launch of the fastest sweep that leaves room for momentum
-
-    def ceilings(self) -> Ceilings:
-        """What was measured; nan where it wasn't."""
-        return Ceilings(self.bandwidth or float("nan"), self.rates)
 
 
 def copy_bandwidth(findings: Findings, machine: Machine, measured: Measured, nbytes: int = COPY_BYTES) -> None:
@@ -54,7 +41,7 @@ def conv_rates(
     side: int = CROP_SIDE,
     crops: Sequence[int] = CROPS,
 ) -> None:
-    """The section: the best rate of one convolution of the DnCNN's middle layers, which is the roofline of a precision."""
+    """The section: the best rate of a convolution of the DnCNN's middle layers, the roofline of a precision."""
     title = f"Convolution {channels}→{channels}, 3×3 on {side}², TFLOP/s by crops at once"
     rows = findings.table(title, ["precision", *(str(count) for count in crops), "best"])
     for precision in machine.precisions:
@@ -91,7 +78,9 @@ def network_rates(
     for precision in machine.precisions:
         for fused in (False, True) if precision in ("float16", "bfloat16") else (False,):
             seconds = [denoiser_seconds(machine, network, halo, precision, count, side, fused) for count in crops]
-            floors = [measured.ceilings().arithmetic(network_operations(network, side, side) * n, precision) for n in crops]
+            floors = [
+                measured.ceilings().arithmetic(network_operations(network, side, side) * n, precision) for n in crops
+            ]
             shares = [fraction(floor, found) for floor, found in zip(floors, seconds, strict=True)]
             name = f"{precision}{', fused' if fused else ''}"
             rows.append([name, *shares])

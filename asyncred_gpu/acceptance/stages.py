@@ -15,7 +15,7 @@ from ..task import Task
 from .cases import Case
 from .floors import fraction, network_operations, update_bytes
 from .machine import Machine
-from .roofline import Measured
+from .measured import Measured
 from .sections import Findings
 
 SIZES = (1, 2, 4, 8, 16)
@@ -102,7 +102,10 @@ def chain_fractions(
             break
         bench = make_bench(machine, case, side, precision, size)
         seconds = machine.timer.commands(bench.launches)
-        arithmetic, memory = ceilings.arithmetic(chain_operations(bench), precision), ceilings.memory(chain_bytes(bench))
+        arithmetic, memory = (
+            ceilings.arithmetic(chain_operations(bench), precision),
+            ceilings.memory(chain_bytes(bench)),
+        )
         share = fraction(arithmetic, seconds)
         rows.append([size, *(1e6 * part / size for part in (seconds, arithmetic, memory)), share])
         findings.data[f"{title}, {size} a launch"] = {"seconds": seconds, "arithmetic": arithmetic, "memory": memory}

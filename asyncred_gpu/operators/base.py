@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol, Self
 
+import torch
+
 from ..blocks import BlockGrid, FloatArray, IndexArray
+from ..kernels.launch import Kernels
 from .device import DeviceNeeds, DeviceOperator, Scene
 
 
@@ -86,6 +89,10 @@ class BlockOperator(Protocol):
 
     def device_needs(self, count: int) -> DeviceNeeds:
         """What that will take of the GPU's memory, for gradients of `count` measurements."""
+        ...
+
+    def prepare_on(self, device: torch.device, kernels: Kernels) -> None:
+        """Compute what comes before a run, the start image and the Lipschitz constants, on this device."""
         ...
 
     def start(self, kind: str) -> FloatArray:

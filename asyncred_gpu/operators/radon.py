@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
+import torch
 
 from ..arrays import as_numpy, checksum, converter_like
 from ..blocks import BlockGrid, FloatArray, IndexArray, choose_block_shape
 from .astra_device import AstraOnDevice
+from ..kernels.launch import Kernels
 from .astra_projectors import AstraProjector
 from .base import WindowProjector
 from .checks import (
@@ -34,6 +36,7 @@ from .power import largest_eigenvalue
 from .radon_device import JosephOnDevice, joseph_needs
 from .ramp import ramp_filtered
 from .shares import add_share
+from .whole_device import WholeImage
 
 START_KINDS = ("auto", "fbp", "adjoint", "zeros")
 # A scaled minibatch's Lipschitz constant depends on the draw: this many draws are measured, the largest counts.
@@ -90,6 +93,7 @@ class RadonCT:
         self.projector = check_projector(projector)
         self._astra_on_device = projector == "astra"  # "auto" may have taken ASTRA for want of a compiler
         self.normalize = normalize
+        self._whole: WholeImage | None = None
         self._constants: dict[Any, float] = {}  # Lipschitz constants of the raw operator, shared between block grids
         # Constants of the whole operator are computed on these blocks, so that they never differ in their last bits.
         self._default_grid = BlockGrid(self.geometry.image_shape, choose_block_shape(self.geometry.image_shape))
@@ -109,7 +113,11 @@ class RadonCT:
 
     def __getstate__(self) -> dict[str, Any]:
         # ASTRA's objects live in one process; a converter to a device array isn't a worker's business.
-        return self.__dict__ | {"_projectors": {}, "_convert": None}
+        return self.__dict__ | {"_projectors": {}, "_convert": None, "_whole": None}
+
+    def prepare_on(self, device: torch.device, kernels: Kernels) -> None:
+        """Compute what comes before a run, the start image and the Lipschitz constants, on this device."""
+        self._whole = WholeImage(self.geometry, kernels, device)
 
     @property
     def image_shape(self) -> tuple[int, int]:
@@ -219,6 +227,8 @@ class RadonCT:
 
     def forward(self, image: FloatArray) -> FloatArray:
         """A x: (rows, cols) → (angles, detectors)."""
+        if self._whole is not None:
+            return self._whole.forward(image)
         sinogram = np.zeros(self.sinogram.shape, np.float32)
         for index, footprint in enumerate(self._footprints):
             share = np.empty(self.share_shape(index), np.float32)
@@ -229,6 +239,8 @@ class RadonCT:
 
     def adjoint(self, sinogram: FloatArray) -> FloatArray:
         """Aᵀ r: (angles, detectors) → (rows, cols)."""
+        if self._whole is not None:
+            return self._whole.adjoint(sinogram)
         image = np.empty(self.image_shape, np.float32)
         for index, footprint in enumerate(self._footprints):
             pixels = np.empty(self.grid.window(index).shape, np.float32)
@@ -322,16 +334,25 @@ class RadonCT:
         return window.shape if self.weights is None and float(shift.max()) < room else window
 
     def _largest_of_block(self, index: int) -> float:
-        share = np.empty(self.share_shape(index), np.float32)
-        pixels = np.empty(self.grid.window(index).shape, np.float32)
-        weights = None if self.weights is None else self.weights[self._rays(self._footprints[index])]
+        pixels = np.ones(self.grid.window(index).shape, np.float32)
+        normal = self._normal_of_block if self._whole is None else self._normal_of_block_on_device
+        return largest_eigenvalue(lambda block: normal(index, block), pixels, 1e-3)
 
-        def normal(block: FloatArray) -> FloatArray:
-            self.forward_block(index, block, out=share)
-            weighted = share if weights is None else weights * share
-            return self.adjoint_block(index, weighted, out=pixels).copy()
+    def _normal_of_block(self, index: int, block: FloatArray) -> FloatArray:
+        """A_iᵀ W A_i x_i."""
+        share = self.forward_block(index, block, out=np.empty(self.share_shape(index), np.float32))
+        if self.weights is not None:
+            share *= self.weights[self._rays(self._footprints[index])]
+        return self.adjoint_block(index, share, out=np.empty_like(block))
 
-        return largest_eigenvalue(normal, np.ones_like(pixels), 1e-3)
+    def _normal_of_block_on_device(self, index: int, block: FloatArray) -> FloatArray:
+        """The same by way of the whole image, which takes a GPU less time than a block takes a core."""
+        image = np.zeros(self.image_shape, np.float32)
+        image[self.grid.window(index).slices] = block
+        sinogram = self.forward(image)
+        if self.weights is not None:
+            sinogram *= self.weights
+        return np.ascontiguousarray(self.adjoint(sinogram)[self.grid.window(index).slices])
 
     def minibatch_factor(self, count: int) -> float:
         """The Lipschitz constant of a scaled minibatch of `count` random angles over L, the largest of a few draws."""
