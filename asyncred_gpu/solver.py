@@ -302,9 +302,7 @@ class GpuAsyncRED:
         steps = tuple(self._step(i) for i in range(len(self.operator.grid)))
         return _Prepared(image, scale, precision, steps, common, (*notes, *measured))
 
-    def _precision(
-        self, image: FloatArray, scale: float, schedule: Schedule | None
-    ) -> tuple[str, tuple[str, ...]]:
+    def _precision(self, image: FloatArray, scale: float, schedule: Schedule | None) -> tuple[str, tuple[str, ...]]:
         """The denoiser's precision, and a note if it was chosen by its error on the first crops."""
         if self.precision is not None:
             return self.precision, ()
@@ -316,7 +314,9 @@ class GpuAsyncRED:
         device = torch.device(self.devices[0])
         chosen, errors = choose_precision(self.network, self.halo, torch.from_numpy(np.stack(crops)[:, None]), device)
         found = ", ".join(f"{name} {error:.1e}" for name, error in errors.items()) or "not to be had in another"
-        return chosen, (f"precision='auto' took {chosen}: the denoiser's relative error on the first crops is {found}.",)
+        return chosen, (
+            f"precision='auto' took {chosen}: the denoiser's relative error on the first crops is {found}.",
+        )
 
     def _step(self, block: int) -> Step:
         factor = 1.0 if self.minibatch is None else self.operator.minibatch_factor(self.minibatch)

@@ -180,17 +180,19 @@ def test_a_cupy_sinogram_gives_a_cupy_image():
 
 @needs_gpu()
 def test_what_cannot_fit_is_refused_before_the_run():
-    scan, _ = small_scan(size=96, angles=30)
-    torch.cuda.empty_cache()
+    device = make_device("cuda")
+    free = device.free_bytes()
+    assert 0 < free <= torch.cuda.get_device_properties(0).total_memory
+    keep = torch.empty(free - 64 * 2**20, dtype=torch.uint8, device="cuda")
     solver, _ = problem()
+
+    def make(setup, workers, image):
+        return make_cuda_runtime([device], setup, workers, image, False)
+
     with pytest.raises(MemoryError, match="are free"):
-        device = make_device("cuda")
-        device.free_bytes = lambda: 2**20
-
-        def make(setup, workers, image):
-            return make_cuda_runtime([device], setup, workers, image, False)
-
         solver._run(make, None, 4, None, None, "fbp", None, (), None)
+    del keep
+    torch.cuda.empty_cache()
 
 
 @needs_gpu(2)

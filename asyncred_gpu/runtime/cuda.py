@@ -169,9 +169,7 @@ class _Worker:
 class CudaRuntime:
     """The protocol of runtime/base.py on streams. Owns the workers; `memory` the slots of the first device."""
 
-    def __init__(
-        self, programs: Sequence[Program], memory: Memory, blocks: int, notes: tuple[str, ...] = ()
-    ) -> None:
+    def __init__(self, programs: Sequence[Program], memory: Memory, blocks: int, notes: tuple[str, ...] = ()) -> None:
         self.notes = notes
         self._memory = memory
         self._blocks = blocks
@@ -263,4 +261,3 @@ def raise_explained(worker: int, device: Device, doing: str, error: Exception) -
 def prime_task(block: int, blocks: int) -> Task:
     """An update that moves nothing: it reads slot 1 and publishes slot 0."""
     return Task(-1 - block, block, np.ones(blocks, np.int8), Step(0.0, 0.0, False), None, True)
-

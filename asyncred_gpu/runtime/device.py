@@ -147,5 +147,3 @@ def staged(stream: Stream, operations: Sequence[Operation]) -> list[Command]:
             run = []
         commands.append(Run(operation))
     return [*commands, Replay(stream.capture(run))] if run else commands
-
-
