@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from .blocks import IndexArray
@@ -158,6 +158,8 @@ class Engine:
                 self._lost(worker, reason)
 
     def _grant_waiting(self) -> None:
+        if not self._launches.anyone_waits:
+            return
         for worker, number in self._launches.waiting():
             if self._buffer.writable(self._updates[number].ticket.block):
                 self._launches.go_on(worker, number)
@@ -268,4 +270,4 @@ def guarded(step: Step, guard: StepGuard | None, block: int) -> Step:
     if guard is None or not guard.shrinks:
         return step
     momentum = 0.0 if guard.drops_momentum(block) else step.momentum
-    return replace(step, length=step.length * guard.factor, momentum=momentum)
+    return step._replace(length=step.length * guard.factor, momentum=momentum)

@@ -64,6 +64,11 @@ class Launches:
         """The update waits for its back slot."""
         self._busy[worker].waiting[number] = time.perf_counter()
 
+    @property
+    def anyone_waits(self) -> bool:
+        """Whether an update waits for its back slot."""
+        return any(launch.waiting for launch in self._busy.values())
+
     def waiting(self) -> list[tuple[int, int]]:
         """(worker, update) of all that wait for their back slots."""
         return [(worker, number) for worker, launch in self._busy.items() for number in launch.waiting]

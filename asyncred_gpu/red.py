@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -75,8 +75,7 @@ def check_step(policy: Any) -> str | float:
     return float(policy)
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """How far a block moves: γ, the heavy ball's β, and whether x stays ≥ 0."""
 
     length: float
@@ -84,8 +83,7 @@ class Step:
     nonnegative: bool
 
 
-@dataclass(frozen=True)
-class Moved:
+class Moved(NamedTuple):
     """What a step says of itself: ‖G_i‖², whether the momentum was dropped, whether all is finite.
 
     `error_squared` is ‖x_i − reference‖² where the device has computed it.

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol, final
+from typing import final, NamedTuple, Protocol
 
 import numpy as np
 
@@ -18,8 +17,7 @@ ORDERS = ("free", "ordered")
 SAMPLINGS = ("epoch", "uniform")
 
 
-@dataclass(frozen=True)
-class Ticket:
+class Ticket(NamedTuple):
     """One update: its number in the order of issue, its block, and the version it reads."""
 
     number: int

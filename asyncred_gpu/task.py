@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .blocks import IndexArray
 from .buffer import Slots
 from .red import Step
 
 
-@dataclass(frozen=True)
-class Task:
+class Task(NamedTuple):
     """One update as a worker sees it.
 
     Args:

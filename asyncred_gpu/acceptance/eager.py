@@ -9,103 +9,18 @@ import copy
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..blocks import BlockGrid
 from ..layers import DTYPES
 from ..models import DnCNN
-from ..operators.device import Batch
-from ..operators.radon import RadonCT
-from ..runtime.descriptor import DescriptorLayout
-from ..runtime.device import Device
-from ..runtime.stage import make_scene
-from ..slots import slot_layout
 from ..tf32 import float32_rules
 from .cases import TAU, Case
-
-
-class FullDataGradient(Protocol):
-    """∇g of the whole image on a device, its scale included."""
-
-    name: str
-
-    def __call__(self, image: Tensor) -> Tensor: ...
-
-
-class JosephGradient:
-    """By our own kernels: the whole image as a single block."""
-
-    name = "our Joseph kernels"
-
-    def __init__(self, operator: RadonCT, device: Device) -> None:
-        whole = operator.with_blocks(BlockGrid(operator.image_shape, operator.image_shape))
-        empty = np.zeros(operator.image_shape, np.float32)
-        scene = make_scene(device, whole.grid, slot_layout(whole), 0, empty)
-        self._operator = whole.on_device(scene)
-        count, shape, place = operator.measurements, operator.image_shape, scene.device
-        layout = DescriptorLayout(1, 1, 0)
-        host = layout.empty(torch.device("cpu"))
-        # Its only task: block 0, with a step that nobody takes.
-        host[:4] = torch.zeros(4, dtype=torch.uint8)
-        descriptor = host.to(place)
-        self._written = Batch(
-            size=1,
-            count=count,
-            tasks=layout.tasks(descriptor),
-            slots=layout.slots(descriptor),  # slot 0 is in front, so the projection goes to slot 1
-            subset=None,
-            residual=torch.zeros(1, *self._operator.residual_shape(count), device=place),
-            gradient=torch.zeros(1, self._operator.parts, *shape, device=place),
-            pixels=torch.zeros(1, *shape, device=place),
-            host_tasks=lambda: (),
-        )
-        self._read = replace(self._written, slots=torch.ones_like(self._written.slots))
-        self._scale = self._operator.gradient_scale(count)
-        self._jobs = (
-            self._operator.forward(self._written, 0, 1),
-            self._operator.residual(self._read),
-            self._operator.gradient(self._read),
-        )
-
-    def __call__(self, image: Tensor) -> Tensor:
-        self._written.pixels[0].copy_(image)
-        for job in self._jobs:
-            job()
-        return self._written.gradient[0].sum(0).mul_(self._scale)
-
-
-class AstraGradient:
-    """By ASTRA's CUDA projectors through its OpTomo, whose arrays lie on the host, as most users call it.
-
-    ASTRA's room is operators/radon.py; this stands in for a user's script. Its back projector isn't the adjoint.
-    """
-
-    name = "ASTRA's CUDA projectors (OpTomo, through the host)"
-
-    def __init__(self, operator: RadonCT) -> None:
-        import astra
-
-        g = operator.geometry
-        if g.center != (g.detectors - 1) / 2:
-            raise RuntimeError("ASTRA's `parallel` geometry has the rotation axis in the middle of the detector")
-        rays = astra.create_proj_geom("parallel", g.spacing, g.detectors, g.angles)
-        volume = astra.create_vol_geom(*operator.image_shape)
-        self._tomo: Any = astra.OpTomo(astra.create_projector("cuda", rays, volume))
-        self._sinogram = operator.sinogram
-        self._scale = np.float32(operator.scale)
-        probe = self._tomo.FP(np.ones(operator.image_shape, np.float32))
-        if not probe.any():  # it swallows some errors
-            raise RuntimeError("ASTRA's CUDA projection of ones is zero")
-
-    def __call__(self, image: Tensor) -> Tensor:
-        residual = self._tomo.FP(image.cpu().numpy()) - self._sinogram
-        return torch.from_numpy(self._scale * self._tomo.BP(residual)).to(image.device)
+from .full_gradient import FullDataGradient
 
 
 class WholeDenoiser:

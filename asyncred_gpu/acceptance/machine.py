@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..blocks import FloatArray
+from ..operators.astra_projectors import AstraCalls, CudaCalls
 from ..precision import offered_precisions
 from ..result import Result, Schedule
 from ..runtime.device import Device
@@ -44,6 +45,14 @@ class Machine(Protocol):
 
     def factory(self, solver: GpuAsyncRED) -> RuntimeFactory:
         """What makes the solver's runtime."""
+        ...
+
+    def astra(self) -> AstraCalls:
+        """ASTRA's calls on the device.
+
+        Raises:
+            RuntimeError: it can't be used there.
+        """
         ...
 
     def reset_peak(self) -> tuple[int, int]:
@@ -81,7 +90,10 @@ class GpuMachine:
         return torch.cudnn_convolution(features, weight, (0, 0), (1, 1), (1, 1), 1, True, False, allow_tf32)
 
     def factory(self, solver: GpuAsyncRED) -> RuntimeFactory:
-        return solver._make_runtime
+        return solver._open()
+
+    def astra(self) -> AstraCalls:
+        return CudaCalls(torch.device(self.solver_device))
 
     def reset_peak(self) -> tuple[int, int]:
         gc.collect()
@@ -97,7 +109,7 @@ class GpuMachine:
 
 def make_solver(device: str, case: Case, **settings: Any) -> GpuAsyncRED:
     """The case's solver; two sides of a comparison differ in nothing but the device."""
-    chosen = {"tau": TAU, "intensity_scale": case.scale, "precision": "float32"} | settings
+    chosen: dict[str, Any] = {"tau": TAU, "intensity_scale": case.scale, "precision": "float32"} | settings
     return GpuAsyncRED(case.operator, case.network, device=device, **chosen)
 
 
@@ -115,4 +127,4 @@ def run(
 
 def run_on_cpu(solver: GpuAsyncRED, sweeps: float, start: FloatArray, **options: Any) -> Result:
     """Run a solver of the CPU."""
-    return run(solver._make_runtime, solver, sweeps, start, **options)
+    return run(solver._open(), solver, sweeps, start, **options)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from ..operators.astra_projectors import ERRORS
 from .cases import Case
-from .eager import AstraGradient, Course, FullDataGradient, JosephGradient, synchronous_red
+from .eager import Course, synchronous_red
+from .full_gradient import AstraGradient, FullDataGradient, JosephGradient
 from .machine import Machine, run
 from .measured import Measured, Point
 from .sections import Findings
@@ -58,15 +62,13 @@ def time_to_snr(
 ) -> None:
     """The section. The fixed point's SNR is that of the synchronous method in float32 after twice as long."""
     place = machine.device.torch
-    data = best_data_gradient(findings, machine, case)
-    exact = synchronous_red(
-        case, lambda: JosephGradient(case.operator, machine.device), "float32", 2 * iterations, place
-    )
+    data = data_gradients(findings, machine, case)
+    exact = synchronous_red(case, data[JosephGradient.name], "float32", 2 * iterations, place)
     fixed = exact.snr[-1]
     findings.data["fixed point"] = {"snr": fixed, "residual": exact.residual[-1], "iterations": 2 * iterations}
     points = [default] if measured.best in (None, default) else [default, measured.best]
-    methods = {
-        f"synchronous, eager, {name}": lambda make=make: synchronous_red(case, make, precision, iterations, place)
+    methods: dict[str, Callable[[], Course]] = {
+        f"synchronous, eager, {name}": partial(synchronous_red, case, make, precision, iterations, place)
         for name, make in data.items()
     }
     for point in points:
@@ -81,16 +83,16 @@ def time_to_snr(
     compare(findings, timed, fixed, levels)
 
 
-def best_data_gradient(findings: Findings, machine: Machine, case: Case) -> dict[str, Callable[[], FullDataGradient]]:
-    """The data gradients a user could have: ASTRA's if its CUDA works here, and ours in any case."""
+def data_gradients(findings: Findings, machine: Machine, case: Case) -> dict[str, Callable[[], FullDataGradient]]:
+    """The data gradients a user could have: ASTRA's where its CUDA works, first; and ours in any case."""
+    place = machine.device.torch
     found: dict[str, Callable[[], FullDataGradient]] = {}
     try:
-        if machine.device.torch.type != "cuda":
-            raise RuntimeError("no CUDA device")
-        AstraGradient(case.operator)
-        found[AstraGradient.name] = lambda: AstraGradient(case.operator)
-    except Exception as error:  # whatever keeps it from working: then our own kernels are what there is
-        findings.leave_out(f"{AstraGradient.name} ({type(error).__name__}: {error})")
+        calls = machine.astra()
+        name = AstraGradient(case.operator, calls, place).name
+        found[name] = lambda: AstraGradient(case.operator, calls, place)
+    except (RuntimeError, *ERRORS) as error:
+        findings.leave_out(f"the synchronous version with ASTRA's CUDA projectors: {error}")
     found[JosephGradient.name] = lambda: JosephGradient(case.operator, machine.device)
     return found
 
@@ -98,13 +100,16 @@ def best_data_gradient(findings: Findings, machine: Machine, case: Case) -> dict
 def asynchronous(
     machine: Machine, case: Case, point: Point, precision: str, minibatch: int | None, sweeps: float
 ) -> Callable[[], Course]:
-    """A run of the solver as a Course."""
+    """A run of the solver as a Course; its setup is all from the solver's settings to workers that are ready."""
 
     def course() -> Course:
+        begun = time.perf_counter()
         solver = solver_at(machine, case, point, precision, momentum=MOMENTUM, minibatch=minibatch)
-        result = run(machine.factory(solver), solver, sweeps, case.start, case.truth)
+        make_runtime = machine.factory(solver)
+        opened = time.perf_counter() - begun
+        result = run(make_runtime, solver, sweeps, case.start, case.truth)
         columns = {name: np.asarray(result.history[name]).tolist() for name in ("seconds", "snr", "residual")}
-        return Course(result.timings["setup"] + result.timings["start"], **columns)
+        return Course(opened + result.timings["setup"] + result.timings["start"], **columns)
 
     return course
 

@@ -70,7 +70,7 @@ class CudaTimer:
         stream: torch.cuda.Stream = self._stream.stream  # type: ignore[attr-defined]
         for _ in range(WARM_UPS):
             self._stream.enqueue(commands)
-        seconds = []
+        seconds: list[float] = []
         for _ in range(repeats):
             begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             begin.record(stream)

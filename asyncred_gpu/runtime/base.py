@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ..blocks import FloatArray
 from ..denoiser import BlockDenoiser, DenoiserSettings
@@ -19,24 +19,21 @@ from ..task import Task
 from ..worker import BlockWorker
 
 
-@dataclass(frozen=True)
-class Read:
+class Read(NamedTuple):
     """The update has gathered what it reads: its lease may end."""
 
     worker: int
     number: int
 
 
-@dataclass(frozen=True)
-class Computed:
+class Computed(NamedTuple):
     """The update waits for its back slot."""
 
     worker: int
     number: int
 
 
-@dataclass(frozen=True)
-class Published:
+class Published(NamedTuple):
     """The update's back slot holds its result."""
 
     worker: int
