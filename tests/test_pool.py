@@ -1,5 +1,6 @@
 """The pool of processes under force: killed, stopped, interrupted, orphaned. Nothing hangs, nothing stays behind."""
 
+import contextlib
 import gc
 import os
 import signal
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 from asyncred_gpu import GpuAsyncRED, WorkerError, launches
+from asyncred_gpu.runtime.interrupts import undisturbed
 
 from .helpers import small_network, small_scan
 
@@ -141,6 +143,18 @@ def test_an_interrupt_at_any_time_leaves_nothing(delay):
         for _ in range(100):
             run(lambda progress: None)
     timer.join()
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_an_interrupt_is_held_back_and_then_comes(nested):
+    done = []
+    with pytest.raises(KeyboardInterrupt), undisturbed(), undisturbed() if nested else contextlib.nullcontext():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+        done.append("inside")
+    assert done == ["inside"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with undisturbed():  # without one, nothing
+        pass
 
 
 def started():

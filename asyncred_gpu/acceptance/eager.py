@@ -43,7 +43,7 @@ class WholeDenoiser:
 
 @dataclass
 class Course:
-    """How a run went: seconds since its loop began, SNR in dB and ‖G‖²/‖G₀‖² after each iteration; and its last image."""
+    """How a run went: seconds since its loop began, SNR in dB and ‖G‖²/‖G₀‖² of each iteration; its last image."""
 
     setup: float = 0.0
     seconds: list[float] = field(default_factory=list)

@@ -49,7 +49,7 @@ class JosephGradient:
 
 
 class AstraGradient:
-    """By ASTRA's projectors on tensors where they lie. Its CUDA back projector isn't the adjoint. Owns its projector."""
+    """By ASTRA's projectors on tensors where they lie. The CUDA back projector isn't the adjoint."""
 
     def __init__(self, operator: RadonCT, calls: AstraCalls, device: torch.device) -> None:
         window, detector = _whole(operator)

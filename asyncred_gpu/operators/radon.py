@@ -16,8 +16,8 @@ import torch
 
 from ..arrays import as_numpy, checksum, converter_like
 from ..blocks import BlockGrid, FloatArray, IndexArray, choose_block_shape
-from .astra_device import AstraOnDevice
 from ..kernels.launch import Kernels
+from .astra_device import AstraOnDevice
 from .astra_projectors import AstraProjector
 from .base import WindowProjector
 from .checks import (

@@ -25,6 +25,7 @@ from ..blocks import FloatArray
 from ..slots import Slot, slot_layout
 from ..task import Task
 from .base import Event, Lost, Started, WorkerError, WorkerSetup
+from .interrupts import undisturbed
 from .messages import Failed, Grant, Launch, Prime, Ready, Setup
 
 STARTUP_SECONDS = 120.0
@@ -58,12 +59,15 @@ class CpuRuntime:
         self._memory_fd = self._setup_fd = -1
         self._closed = False
         try:
-            self._memory_fd = anonymous_memory(self._layout.nbytes)
+            with undisturbed():
+                self._memory_fd = anonymous_memory(self._layout.nbytes)
             self._memory = mmap.mmap(self._memory_fd, self._layout.nbytes)
             self.slots: Sequence[tuple[Slot, Slot]] = self._layout.views(self._memory)
             for block, pixels in enumerate(setup.operator.grid.split(image)):
                 np.copyto(self.slots[block][0].pixels, pixels)
-            self._setup_fd = anonymous_file(cloudpickle.dumps(replace(setup, reference=None)))  # it isn't theirs to see
+            content = cloudpickle.dumps(replace(setup, reference=None))  # which isn't theirs to see
+            with undisturbed():
+                self._setup_fd = anonymous_file(content)
             for worker in range(workers):
                 self._start(worker)
             for worker in range(workers):
@@ -81,6 +85,10 @@ class CpuRuntime:
     # --- processes -------------------------------------------------------------------------------------------------
 
     def _start(self, worker: int) -> None:
+        with undisturbed():
+            self._start_process(worker)
+
+    def _start_process(self, worker: int) -> None:
         here, there = socket.socketpair()
         for end in (here, there):
             end.setblocking(True)  # whatever socket.setdefaulttimeout() the user's program set

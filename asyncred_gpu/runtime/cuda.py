@@ -1,6 +1,6 @@
 """Block workers on streams of one or more GPUs: one host thread, a launch a worker, events instead of locks.
 
-    descriptor → device, read graph, record (the lease may end), work graph → [back slot granted] → publish graph, record
+    descriptor, read graph, record (the lease may end), work graph → [back slot granted] → publish graph, record
 
 Everything here runs on the simulated device too (runtime/simulated_streams.py) and is tested there; what touches CUDA
 is runtime/cuda_device.py. The host observes an event before it lets another stream rely on it: a slot is flipped in
