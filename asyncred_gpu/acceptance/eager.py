@@ -28,7 +28,6 @@ class WholeDenoiser:
 
     def __init__(self, network: DnCNN, precision: str, scale: float, device: torch.device) -> None:
         self._dtype = DTYPES[precision]
-        self._tf32 = precision == "tf32"
         self._scale = scale
         self._margin = [network.receptive_radius] * 4
         moved: Any = copy.deepcopy(network).eval().to(device, self._dtype)
@@ -36,8 +35,7 @@ class WholeDenoiser:
 
     def __call__(self, image: Tensor) -> Tensor:
         padded = F.pad((image / self._scale)[None, None], self._margin, mode="reflect").to(self._dtype)
-        with float32_rules(self._tf32, deterministic=False):
-            residual = self._network.interior(padded.contiguous(memory_format=torch.channels_last))
+        residual = self._network.interior(padded.contiguous(memory_format=torch.channels_last))
         return residual[0, 0].float().mul_(self._scale)
 
 
@@ -58,7 +56,7 @@ def synchronous_red(
     """Set up and run; `setup` holds the seconds before the first iteration."""
     assert isinstance(case.network, DnCNN)
     begun = time.perf_counter()
-    with torch.no_grad():
+    with torch.no_grad(), float32_rules(precision == "tf32", deterministic=False):
         data, denoiser = make_data(), WholeDenoiser(case.network, precision, case.scale, device)
         start, truth = (torch.from_numpy(array).to(device) for array in (case.start, case.truth))
         step = 1 / (case.operator.lipschitz + 2 * TAU)

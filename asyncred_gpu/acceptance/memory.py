@@ -21,7 +21,7 @@ def peak_memory(
     findings: Findings, machine: Machine, case: Case, plans: Sequence[tuple[Point, str]], sweeps: float = 2
 ) -> None:
     """The section: an estimate below the peak would let a run begin that can't end."""
-    columns = ["", "precision", "allocated", "reserved", "estimate", "reserved / estimate"]
+    columns = ["", "precision", "allocated", "reserved", "estimate", "allocated / estimate"]
     rows = findings.table("Peak memory of a run, MiB", columns)
     for point, precision in plans:
         allocated, reserved = machine.reset_peak()
@@ -30,11 +30,12 @@ def peak_memory(
         run(_estimating(machine.factory(solver), needed), solver, sweeps, case.start)
         most_allocated, most_reserved = machine.peak()
         took, kept, estimate = most_allocated - allocated, most_reserved - reserved, needed[0].total
-        rows.append([str(point), precision, *(round(n / MIB) for n in (took, kept, estimate)), kept / estimate])
+        rows.append([str(point), precision, *(round(n / MIB) for n in (took, kept, estimate)), took / estimate])
         parts = {"slots": needed[0].slots, "tables": needed[0].tables, "workers": needed[0].workers}
         findings.data[f"{point}, {precision}"] = {"allocated": took, "reserved": kept, "estimate": estimate, **parts}
-        below = f"{point}, {precision}: {kept / MIB:.0f} MiB were reserved, the estimate was {estimate / MIB:.0f} MiB"
-        findings.check(kept <= estimate, below)
+        # What is reserved beyond that is the allocator's to give back, such as cuDNN's trials.
+        beyond = f"{point}, {precision}: {took / MIB:.0f} MiB were allocated, the estimate was {estimate / MIB:.0f} MiB"
+        findings.check(took <= estimate, beyond)
 
 
 def _estimating(make: RuntimeFactory, needed: list[MemoryNeeded]) -> RuntimeFactory:

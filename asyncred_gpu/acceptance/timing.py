@@ -50,6 +50,9 @@ class CudaTimer:
     def __init__(self, device: Device) -> None:
         self._device = device
         self._stream = device.stream()
+        # A stream's graphs share a pool of memory, and torch refuses to capture into one whose graphs have all gone.
+        self._counter = torch.zeros(1, device=device.torch)
+        self._kept = self._stream.capture([operation("count", lambda: self._counter.add_(1))])
 
     def operations(self, operations: Sequence[Operation], repeats: int = REPEATS) -> float:
         if not all(one.capturable for one in operations):
