@@ -68,7 +68,7 @@ class Monitor:
         self._missing = set(range(len(grid)))  # blocks without an update so far
         self._reference = reference
         self._total_sweeps = total_sweeps
-        self._columns: dict[str, list[Any]] = {name: [] for name in HISTORY}
+        self._progress: list[Progress] = []
         if reference is not None:
             self._energy = float(np.sum(np.square(reference, dtype=np.float64)))
             self._errors = np.array([self._error(block, pixels) for block, pixels in enumerate(grid.split(image))])
@@ -125,15 +125,17 @@ class Monitor:
             snr=snr,
             total_sweeps=self._total_sweeps,
         )
-        for name, column in self._columns.items():
-            column.append(getattr(progress, name))
+        self._progress.append(progress)
         return progress
 
     def history(self) -> dict[str, npt.NDArray[Any]]:
         """Equally long arrays; snr only with a reference."""
-        whole = {"update", "staleness", "block"}
         return {
-            name: np.array(column, np.int64 if name in whole else np.float64)
-            for name, column in self._columns.items()
+            name: np.array([getattr(progress, name) for progress in self._progress], self._kind(name))
+            for name in HISTORY
             if name != "snr" or self._reference is not None
         }
+
+    @staticmethod
+    def _kind(name: str) -> type[np.int64 | np.float64]:
+        return np.int64 if name in ("update", "staleness", "block") else np.float64

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -38,8 +38,7 @@ class Status(Enum):
         return self.value
 
 
-@dataclass(frozen=True)
-class Progress:
+class Progress(NamedTuple):
     """What a callback is told after every commit.
 
     `residual` is ‖G‖²/‖G₀‖² from the blocks' last gradients, `snr` in dB (None without a reference).

@@ -173,8 +173,14 @@ class FreeScheduler(Scheduler):
 
     def admits(self, ticket: Ticket) -> bool:
         """The others commit after this one, at best the oldest read first: version + 1 + k − r_k ≤ λ for all."""
-        others = sorted(other.read_version for other in self._under_way.values() if other != ticket)
-        return all(self.version + 1 + k - read <= self._max_staleness for k, read in enumerate(others))
+        version = self.version + 1
+        for other in self._under_way.values():  # in the order of issue, so the oldest read first
+            if other.number == ticket.number:
+                continue
+            if version - other.read_version > self._max_staleness:
+                return False
+            version += 1
+        return True
 
 
 @final
