@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import final, NamedTuple, Protocol
+from typing import NamedTuple, Protocol, final
 
 import numpy as np
 

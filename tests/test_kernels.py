@@ -546,7 +546,15 @@ def test_structs_are_those_of_numpy():
 
 
 def test_every_source_is_part_of_the_build():
-    assert len(kernel_files()) == 8
+    assert {file.stem for file in kernel_files()} >= {
+        "crop",
+        "residual",
+        "adjoint",
+        "forward",
+        "combine",
+        "step",
+        "publish",
+    }
     assert {file.name for file in FOLDER.iterdir() if file.suffix in {".cu", ".h", ".cuh"}} <= set(host_build.KERNELS)
 
 

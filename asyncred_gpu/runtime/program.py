@@ -27,6 +27,16 @@ from .stage import Stage
 LANES = 4096
 
 
+class _HostTasks:
+    """The launch's tasks on the host. An object of its own: a program that referred to itself would outlive its run."""
+
+    def __init__(self) -> None:
+        self.tasks: Sequence[Task] = ()
+
+    def get(self) -> Sequence[Task]:
+        return self.tasks
+
+
 class BlockProgram:
     """The Program of runtime/cuda.py with real kernels. Owns the worker's static buffers."""
 
@@ -42,7 +52,7 @@ class BlockProgram:
         self.layout = DescriptorLayout(size, len(grid), setup.minibatch or 0)
         self.gradient_scale = stage.operator.gradient_scale(count)
         self._descriptor = self.layout.empty(stage.scene.device)
-        self._host_tasks: Sequence[Task] = ()
+        self._host = _HostTasks()
         self._crops = self._buffer(size, 1, height + 2 * halo, width + 2 * halo)
         self._noise = self._buffer(size, height, width)
         self._momentum = self._buffer(size, height, width)
@@ -61,7 +71,7 @@ class BlockProgram:
             residual=self._buffer(size, *stage.operator.residual_shape(count)),
             gradient=self._buffer(size, stage.operator.parts, height, width),
             pixels=self._buffer(size, height, width),
-            host_tasks=lambda: self._host_tasks,
+            host_tasks=self._host.get,
         )
 
     def _buffer(self, *shape: int) -> Tensor:
@@ -75,13 +85,12 @@ class BlockProgram:
 
     def upload(self, entry: RingEntry, tasks: Sequence[Task]) -> Operation:
         """Copy the descriptor to the device."""
-        touched = access([entry.region], [self._own("descriptor")])
 
         def run() -> None:  # the host's tasks change when the device's do, also where streams run late
             _copy(self._descriptor, entry.memory)
-            self._host_tasks = tasks
+            self._host.tasks = tasks
 
-        return Operation("upload", run, lambda: touched, capturable=False)
+        return Operation("upload", run, lambda: access([entry.region], [self._own("descriptor")]), capturable=False)
 
     def read(self) -> Sequence[Operation]:
         """Gather the crops and the residuals of the slots the descriptor names."""
