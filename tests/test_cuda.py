@@ -1,6 +1,8 @@
 """The CUDA runtime with the real kernels' host build on simulated streams: the same results as the CPU's runtime."""
 
+import gc
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -257,6 +259,53 @@ def test_memory_that_nobody_knows_is_not_refused():
     check_memory(SimulatedDevice(Machine(POLICIES["any"](0))), needed, 1)
     with pytest.raises(MemoryError):
         check_memory(Small(Machine(POLICIES["any"](0))), needed, 1)
+
+
+def test_closing_waits_for_the_start_image():
+    """Whoever interrupts the priming must not free what kernels still write."""
+    solver, _ = problem(num_workers=2)
+    left = []
+
+    class Interrupted(Exception):
+        pass
+
+    def make(setup, workers, image):
+        machine = Machine(POLICIES["oldest"](0))
+        runtime = make_cuda_runtime([SimulatedDevice(machine, 0, HostKernels())], setup, workers, image, True)
+
+        def prime():
+            runtime._workers[1].prime([cuda.prime_task(0, 16)])
+            left.append([stream for stream in machine._streams if len(stream)])
+            raise Interrupted
+
+        runtime.prime = prime
+        left.append(machine)
+        return runtime
+
+    with pytest.raises(Interrupted):
+        solver._run(make, None, 4, None, None, "fbp", None, (), None)
+    machine, waiting = left
+    assert waiting and not any(len(stream) for stream in machine._streams)
+
+
+def test_nothing_of_a_run_outlives_it():
+    """Device memory is freed with the last reference, not whenever the garbage collector comes by."""
+    solver, _ = problem(num_workers=2)
+    programs = []
+
+    def make(setup, workers, image):
+        device = SimulatedDevice(Machine(POLICIES["any"](0)), 0, HostKernels())
+        runtime = make_cuda_runtime([device], setup, workers, image, True)
+        programs.extend(weakref.ref(worker.program) for worker in runtime._workers)
+        return runtime
+
+    gc.collect()
+    gc.disable()
+    try:
+        solver._run(make, None, 4, None, None, "fbp", None, (), None)
+        assert [program() for program in programs] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_closing_twice_and_with_updates_under_way_is_no_error():

@@ -1,5 +1,6 @@
 """runtime/cuda_device.py with torch.cuda's classes played: which calls it makes, in which order. GPUs: test_gpu.py."""
 
+import gc
 import re
 from contextlib import contextmanager
 
@@ -48,6 +49,9 @@ def log(monkeypatch):
 
         def capture_end(self):
             calls.append("capture ends")
+            assert not gc.isenabled()
+            if "fails" in calls:
+                raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
 
         def replay(self):
             calls.append("replay")
@@ -101,12 +105,13 @@ def test_what_cannot_be_captured_runs_between_the_graphs(log):
 def test_a_capture_that_fails_is_ended(log):
     def fail():
         if log.count("a") > cuda_device.WARM_UPS:
+            log.append("fails")
             raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
 
     stream = CudaDevice("cuda:0").stream()
     with pytest.raises(RuntimeError, match="not permitted"):
         stream.capture([operation(log, "a"), Operation("b", fail, access)])
-    assert log[-1] == "capture ends"
+    assert log[-1] == "capture ends" and gc.isenabled()
 
 
 def test_memory_time_and_names(log):

@@ -2,6 +2,8 @@
 
     descriptor, read graph, record (the lease may end), work graph → [back slot granted] → publish graph, record
 
+(work and publish as one graph where the slot is granted at once).
+
 Everything here runs on the simulated device too (runtime/simulated_streams.py) and is tested there; what touches CUDA
 is runtime/cuda_device.py. The host observes an event before it lets another stream rely on it: a slot is flipped in
 front only after its writer's event was seen, and granted to a writer only after its readers' events were.
@@ -97,10 +99,10 @@ class _Worker:
         self._stream = self.device.stream()
         self._ring = DescriptorRing(self.device, program.layout, number, RING_ENTRIES)
         self._read = staged(self._stream, program.read())
+        # Work and publish are one graph where nothing has to be waited for between them, as it mostly is.
+        self._work_and_publish = staged(self._stream, [*program.work(), *program.publish(0, size)])
         self._work = staged(self._stream, program.work())
-        self._publish_all = staged(self._stream, program.publish(0, size))
-        singles = range(size) if size > 1 else ()
-        self._publish = [staged(self._stream, program.publish(place, 1)) for place in singles] or [self._publish_all]
+        self._publish = [staged(self._stream, program.publish(place, 1)) for place in range(size)]
         self._prime = staged(self._stream, program.prime())
         self._was_read, self._computed = self.device.event(), self.device.event()
         self._published = [self.device.event() for _ in range(size)]
@@ -117,14 +119,14 @@ class _Worker:
 
     def launch(self, tasks: Sequence[Task]) -> None:
         self._tasks = list(tasks)
-        commands = [*self._describe(tasks), *self._read, Record(self._was_read), *self._work]
+        commands = [*self._describe(tasks), *self._read, Record(self._was_read)]
         self._expect(self._was_read, lambda: [Read(self.number, task.number) for task in tasks])
         if all(task.granted for task in tasks):
-            commands += [*self._publish_all, *self._exchange(tasks), Record(self._published[0])]
+            commands += [*self._work_and_publish, *self._exchange(tasks), Record(self._published[0])]
             self._stream.enqueue(commands)
             self._expect(self._published[0], lambda: [self._result(place) for place in range(len(tasks))])
             return
-        self._stream.enqueue([*commands, Record(self._computed)])
+        self._stream.enqueue([*commands, *self._work, Record(self._computed)])
         waiting = [task.number for task in tasks if not task.granted]
         self._expect(self._computed, lambda: [Computed(self.number, number) for number in waiting])
         for place, task in enumerate(tasks):
@@ -143,7 +145,12 @@ class _Worker:
 
     @property
     def busy(self) -> bool:
+        """Something is to be reported."""
         return bool(self._expected)
+
+    def idle(self) -> bool:
+        """Nothing is to be reported, and the start image, if it was primed, is."""
+        return not self._expected and self.primed()
 
     def _describe(self, tasks: Sequence[Task]) -> list[Command]:
         entry = self._ring.take()
@@ -232,14 +239,13 @@ class CudaRuntime:
     def close(self) -> None:
         """Wait for what is still under way, since it uses the slots; but not for ever."""
         begun = time.perf_counter()
-        while any(worker.busy for worker in self._workers) and time.perf_counter() - begun < CLOSE_SECONDS:
-            try:
-                for worker in self._workers:
+        try:
+            for worker in self._workers:
+                while not worker.idle() and time.perf_counter() - begun < CLOSE_SECONDS:
+                    worker.device.pause(time.perf_counter() - begun)
                     worker.poll()
-                    if worker.busy:
-                        worker.device.pause(time.perf_counter() - begun)
-            except (RuntimeError, MemoryError):  # the run's own error is on its way
-                break
+        except (RuntimeError, MemoryError):  # the run's own error is on its way
+            pass
         self._workers = []
 
     def _named(self, worker: _Worker, doing: str, call: Callable[..., Result], *arguments: Any) -> Result:

@@ -7,8 +7,10 @@ proven without one. torch hands out 32 streams a device, so more workers than th
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import torch
 from torch import Tensor
@@ -18,8 +20,8 @@ from .device import Access, Command, Event, Operation, Record, Replay, Run
 
 # Once for what is compiled and chosen at a first call, once more as it will be.
 WARM_UPS = 2
-# Spin this long before sleeping between looks: an update takes less.
-SPIN_SECONDS = 5e-4
+# Spin this long before sleeping between looks: a launch takes less, and a sleep takes longer than it says.
+SPIN_SECONDS = 2e-3
 SLEEP_SECONDS = 2e-5
 
 
@@ -60,13 +62,29 @@ class CudaStream:
                     operation.run()
             self.stream.synchronize()
             # Other threads of the user's program may allocate meanwhile.
-            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
-            try:
-                for operation in operations:
-                    operation.run()
-            finally:
+            with _no_collection():
+                graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+                try:
+                    for operation in operations:
+                        operation.run()
+                except BaseException:
+                    with suppress(RuntimeError):  # it fails, too, and says less
+                        graph.capture_end()
+                    raise
                 graph.capture_end()
         return graph
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """No garbage collection: it could free another run's memory, which asks CUDA for what a capture forbids."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class CudaDevice:
