@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 from .arrays import checksum
 from .blocks import FloatArray
-from .layers import DTYPES, ValidDnCNN, as_channels_last, cudnn_activated, cudnn_convolution, plain
+from .kernel_layers import KernelDnCNN, fits
+from .kernels.launch import Kernels
+from .layers import DTYPES, ValidDnCNN, cudnn_activated, cudnn_convolution, plain
 from .models import DnCNN, dncnn_from_state, load_weights, state_from_tensorflow, weights_path
 from .tf32 import float32_rules
 
@@ -145,7 +147,10 @@ class DeviceDenoiser:
 
     Args:
         deterministic: the same bits for the same crops; else cuDNN may choose its fastest algorithm by trying.
-        fused: convolution, bias and ReLU in one cuDNN kernel, in float16 and bfloat16, if not deterministic.
+        kernels: the device's, for a DnCNN in float16 or bfloat16 (kernel_layers.py); None: torch's operations alone.
+        fused: convolution, bias and ReLU in one cuDNN kernel, in float16 and bfloat16, if not deterministic; instead
+            of our kernels.
+        pad_last: more outputs of the last layer than are read, where our kernels are used.
     Attributes:
         precision: what the network runs in.
         capturable: may be part of a CUDA graph, once it has run outside.
@@ -158,44 +163,48 @@ class DeviceDenoiser:
         device: torch.device,
         deterministic: bool,
         *,
+        kernels: Kernels | None = None,
         fused: bool = False,
+        pad_last: bool = False,
     ) -> None:
         self.settings = settings
         self.capturable = isinstance(network, DnCNN)
         self._device = device
         self._deterministic = deterministic
-        self._valid = None
+        self._valid: KernelDnCNN | ValidDnCNN | None = None
         if isinstance(network, DnCNN) and settings.halo >= network.receptive_radius:
             self.precision = settings.precision
             self._margin = settings.halo - network.receptive_radius
             on_cuda = device.type == "cuda"
-            self._valid = ValidDnCNN(
-                network,
-                settings.precision,
-                device,
-                cudnn_convolution(deterministic) if on_cuda else plain,
-                cudnn_activated if on_cuda and fused and not deterministic else None,
-            )
+            convolve = cudnn_convolution(deterministic) if on_cuda else plain
+            fused = fused and on_cuda and not deterministic
+            if kernels is not None and not fused and fits(network, self.precision):
+                self._valid = KernelDnCNN(network, self.precision, device, convolve, kernels, pad_last=pad_last)
+            else:
+                self._valid = ValidDnCNN(network, self.precision, device, convolve, cudnn_activated if fused else None)
         else:
             self.precision = "tf32" if settings.precision == "tf32" else "float32"
             self._network = copy.deepcopy(network).eval().to(device)
 
     def residual(self, crops: Tensor) -> Tensor:
+        """R of the crops' interiors, without the intensity scale; see `residual_into`."""
+        count, _, rows, cols = _trimmed(crops, self.settings.halo).shape
+        return self.residual_into(crops, crops.new_empty(count, rows, cols))
+
+    def residual_into(self, crops: Tensor, out: Tensor) -> Tensor:
         """R of the crops' interiors, without the intensity scale.
 
         Args:
             crops: (n, 1, rows + 2·halo, cols + 2·halo) float32 on the device, divided by the intensity scale.
-        Returns:
-            (n, rows, cols) float32, contiguous.
+            out: (n, rows, cols) float32 on the device; overwritten.
         """
         with torch.no_grad():
             if self._valid is not None:
-                found = self._valid(_trimmed(as_channels_last(crops), self._margin))
-            else:
-                # The device is also where the network makes its own tensors, if it doesn't say where.
-                with float32_rules(self.precision == "tf32", self._deterministic), self._device:
-                    found = _padded_residual(self._network, crops, self.settings.halo)
-            return found.squeeze(1).float().contiguous()
+                self._valid.into(_trimmed(crops, self._margin), out.unsqueeze(1))
+                return out
+            # The device is also where the network makes its own tensors, if it doesn't say where.
+            with float32_rules(self.precision == "tf32", self._deterministic), self._device:
+                return out.copy_(_padded_residual(self._network, crops, self.settings.halo).squeeze(1))
 
 
 def activation_bytes(network: nn.Module, batch: int, rows: int, cols: int, precision: str) -> int:

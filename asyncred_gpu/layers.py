@@ -25,10 +25,10 @@ DTYPES = {
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution's weight (out, in, 3, 3) in channels_last and bias (out,), on the device."""
+    """A convolution's weight (out, in, 3, 3) in channels_last and bias (out,) or None, on the device."""
 
     weight: Tensor
-    bias: Tensor
+    bias: Tensor | None
     allow_tf32: bool
 
 
@@ -50,7 +50,7 @@ class ValidDnCNN:
         convolve: Convolution,
         activate: Convolution | None = None,
     ) -> None:
-        self._layers = _prepared(network, precision, device)
+        self._layers = prepared(network, precision, device)
         self._convolve = convolve
         self._activate = activate
 
@@ -64,6 +64,10 @@ class ValidDnCNN:
                 features = self._convolve(features, layer).relu_()
         return self._convolve(features.to(last.weight.dtype), last)
 
+    def into(self, crops: Tensor, out: Tensor) -> None:
+        """The residual of float32 crops, converted into `out`."""
+        out.copy_(self(as_channels_last(crops)))
+
 
 def plain(features: Tensor, layer: Layer) -> Tensor:
     return F.conv2d(features, layer.weight, layer.bias)
@@ -76,7 +80,7 @@ def cudnn_convolution(deterministic: bool) -> Convolution:
         found = torch.cudnn_convolution(
             features, layer.weight, (0, 0), (1, 1), (1, 1), 1, not deterministic, deterministic, layer.allow_tf32
         )
-        return found.add_(layer.bias[:, None, None])
+        return found if layer.bias is None else found.add_(layer.bias[:, None, None])
 
     return convolve
 
@@ -94,12 +98,13 @@ def as_channels_last(crops: Tensor) -> Tensor:
     return crops.squeeze(1).unsqueeze(-1).permute(0, 3, 1, 2)
 
 
-def _prepared(network: DnCNN, precision: str, device: torch.device) -> list[Layer]:
-    prepared = []
+def prepared(network: DnCNN, precision: str, device: torch.device) -> list[Layer]:
+    """The network's layers, each in what it is held in."""
+    layers = []
     state = network.state_dict()
     for index in range(network.receptive_radius):
         dtype = DTYPES[precision] if index > 0 else torch.float32
         weight = state[f"layers.{index}.weight"].to(device, dtype).contiguous(memory_format=torch.channels_last)
         bias = state[f"layers.{index}.bias"].to(device, dtype)
-        prepared.append(Layer(weight, bias, precision == "tf32" and index > 0))
-    return prepared
+        layers.append(Layer(weight, bias, precision == "tf32" and index > 0))
+    return layers

@@ -89,6 +89,7 @@ def _relative_error(found: Tensor, exact: Tensor) -> float:
 
 
 def _denoiser(network: nn.Module, halo: int, precision: str, device: torch.device) -> DeviceDenoiser:
+    """By torch's operations: the kernels of kernel_layers.py round no coarser, and needn't be compiled for this."""
     return DeviceDenoiser(network, DenoiserSettings(halo, precision, 1.0), device, deterministic=True)
 
 

@@ -16,11 +16,14 @@ KERNEL adjoint(const Image *image, const Block *blocks, const RayFan *fans, cons
         if (own < 0) continue;
         float sum = 0.0f;
         if (r < blocks[own].rows && c < blocks[own].cols) {
-            const RayFan *fan = fans + (long long)own * image->angles;
-            const int last = (int)((part + 1LL) * count / parts), own_width = blocks[own].width;
-            for (int n = (int)((long long)part * count / parts); n < last; ++n) {
-                const long long row = (long long)t * count + n;
-                sum += gathered(fan[subset ? subset[row] : n], residuals + row * width, own_width, r, c);
+            const int own_width = blocks[own].width, own_fans = own * image->angles;
+            const int share = (count + parts - 1) / parts;
+            const int first = part * share, last = first + share < count ? first + share : count;
+            const long long row = (long long)t * count;
+            const float *values = residuals + (row + first) * width;
+            for (int n = first; n < last; ++n, values += width) {
+                const RayFan fan = fans[own_fans + (subset ? subset[row + n] : n)];
+                sum += gathered(fan, values, own_width, (float)r, (float)c);
             }
         }
         gradients[item] = sum;

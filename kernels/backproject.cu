@@ -9,7 +9,7 @@ KERNEL backproject(const RayFan *fans, const float *sinogram, int angles, int de
         const int c = split_off(rest, cols), r = (int)rest;
         float sum = 0.0f;
         for (int angle = 0; angle < angles; ++angle)
-            sum += gathered(fans[angle], sinogram + (long long)angle * detectors, detectors, r, c);
+            sum += gathered(fans[angle], sinogram + (long long)angle * detectors, detectors, (float)r, (float)c);
         image[item] = sum;
     }
 }

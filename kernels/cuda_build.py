@@ -17,6 +17,9 @@ from .sources import FOLDER, Signature, device_code, kernel_files, signature
 # No fast-math: division stays IEEE. (CuPy itself adds -ftz=true: denormal floats count as zero.)
 OPTIONS = ("--std=c++17", f"-I{FOLDER}")
 THREADS = 256
+# With fewer items than this many such blocks a multiprocessor, the blocks are smaller: they spread more evenly.
+FEW_BLOCKS_PER_MULTIPROCESSOR = 4
+THREADS_IF_FEW = 64
 # Enough blocks of threads to fill a device; items beyond them are later turns of the kernels' loops.
 BLOCKS_PER_MULTIPROCESSOR = 32
 # CuPy passes a plain int or float in 64 bits, and None as no argument at all.
@@ -25,6 +28,13 @@ _NUMBERS: dict[str, Callable[[float], Any]] = {"int": np.int32, "float": np.floa
 
 class CudaBuildError(RuntimeError):
     """The kernels can't be built for a CUDA device; says why and what to do."""
+
+
+def launch_grid(items: int, multiprocessors: int) -> tuple[int, int]:
+    """(blocks of threads, threads a block) for `items` work items."""
+    few = -(-items // THREADS) < FEW_BLOCKS_PER_MULTIPROCESSOR * multiprocessors
+    threads = THREADS_IF_FEW if few else THREADS
+    return min(-(-items // threads), BLOCKS_PER_MULTIPROCESSOR * multiprocessors), threads
 
 
 class CudaKernels:
@@ -48,7 +58,7 @@ class CudaKernels:
         self._index = device_index
         self._device = cupy.cuda.Device(device_index)
         self._streams: dict[int, Any] = {}
-        self._most_blocks = BLOCKS_PER_MULTIPROCESSOR * self._device.attributes["MultiProcessorCount"]
+        self._multiprocessors: int = self._device.attributes["MultiProcessorCount"]
         self._kernels: dict[str, tuple[Signature, Any]] = {}
         self.registers: dict[str, int] = {}
         with self._device:
@@ -75,9 +85,9 @@ class CudaKernels:
             np.uintp(value) if parameter.pointer else _NUMBERS[parameter.kind](value)
             for parameter, value in zip(expected.parameters, values, strict=True)
         )
-        blocks = min(-(-items // THREADS), self._most_blocks)
+        blocks, threads = launch_grid(items, self._multiprocessors)
         with self._device, self._stream(torch.cuda.current_stream(self._index).cuda_stream):
-            kernel((blocks,), (THREADS,), typed)
+            kernel((blocks,), (threads,), typed)
 
     def _stream(self, address: int) -> Any:
         """CuPy's view of torch's stream; made once, within the device's context."""

@@ -7,13 +7,16 @@
 
 extern "C" void joseph_forward(const float *pixels, int rows, int cols, const RayFan *fans, int angles, int width,
                                float *sinogram) {
+    std::vector<float> turned((long)rows * cols);  // rows and columns exchanged: rays along columns read it in order
+    for (long r = 0; r < rows; ++r)
+        for (long c = 0; c < cols; ++c) turned[c * rows + r] = pixels[r * cols + c];
     for (int angle = 0; angle < angles; ++angle) {
         const RayFan fan = fans[angle];
+        const float *image = fan.along_rows ? pixels : turned.data();
         const int lines = fan.along_rows ? rows : cols, size = fan.along_rows ? cols : rows;
-        const long line_stride = fan.along_rows ? cols : 1, stride = fan.along_rows ? 1 : cols;
         for (int k = 0; k < width; ++k)
-            sinogram[(long)angle * width + k] = fan.length * ray_sum(pixels, lines, size, line_stride, stride,
-                                                                    ray_origin(fan, k), (float)fan.per_line);
+            sinogram[(long)angle * width + k] =
+                fan.length * ray_sum(image, lines, size, size, 1, ray_origin(fan, (float)k), fan.per_line);
     }
 }
 
@@ -23,8 +26,8 @@ static void add_rays(float *__restrict row, const int *__restrict first, int q, 
                      const float *__restrict origin, float step, int r, int cols) {
     for (int c = 0; c < cols; ++c) {
         const int k = first[c] + q;
-        const float position = ray_position(origin[k], step, along_rows ? r : c);
-        row[c] += pixel_weight(position, along_rows ? c : r) * value[k];
+        const float position = ray_position(origin[k], step, (float)(along_rows ? r : c));
+        row[c] += pixel_weight(position, (float)(along_rows ? c : r)) * value[k];
     }
 }
 
@@ -36,20 +39,20 @@ extern "C" void joseph_adjoint(const float *sinogram, int rows, int cols, const 
     std::vector<int> nearest(cols);
     for (int angle = 0; angle < angles; ++angle) {
         const RayFan fan = fans[angle];
-        const int near = rays_near(fan), pad = near + 1, last = width + near;
+        const int near = fan.rays_near, pad = near + 1, last = width + near;
         padded_value.assign(width + 2 * pad, 0.0f);  // a ray beyond the footprint brings nothing
         padded_origin.resize(padded_value.size());
         for (int k = 0; k < width; ++k) padded_value[k + pad] = fan.length * sinogram[(long)angle * width + k];
-        for (int k = 0; k < (int)padded_origin.size(); ++k) padded_origin[k] = ray_origin(fan, k - pad);
+        for (int k = 0; k < (int)padded_origin.size(); ++k) padded_origin[k] = ray_origin(fan, (float)(k - pad));
         const float *value = padded_value.data(), *origin = padded_origin.data();
-        const float step = (float)fan.per_line;
+        const float step = fan.per_line;
         for (int r = 0; r < rows; ++r) {
             float *row = pixels + (long)r * cols;
             int *__restrict first = nearest.data();
-            // Ray k passes the pixel exactly at k = start + c·slope; the first within a pixel of it comes before.
-            const double start = fan.along_rows ? -fan.first - r * fan.per_line : r - fan.first;
-            const float origin_of_row = (float)(start / fan.per_ray - fabs(1.0 / fan.per_ray) + pad - NEAR_MARGIN);
-            const float slope = (float)((fan.along_rows ? 1.0 : -fan.per_line) / fan.per_ray);
+            // The ray through pixel c is start + c·slope, and those near it begin `reach` before: as in `gathered`.
+            const double start = fan.along_rows ? -fan.first - (double)r * step : r - (double)fan.first;
+            const float origin_of_row = (float)(start * fan.rays_a_pixel - fan.reach + pad);
+            const float slope = (fan.along_rows ? 1.0f : -step) * fan.rays_a_pixel;
             for (int c = 0; c < cols; ++c) {
                 const float ray = origin_of_row + (float)c * slope;
                 const float inside = ray < 0.0f ? 0.0f : (ray > (float)last ? (float)last : ray);

@@ -1,8 +1,12 @@
 // The host build of the CUDA kernels: every .cu file of this folder in one library, called through ctypes.
+#include "activate_bfloat16.cu"
+#include "activate_float16.cu"
 #include "adjoint.cu"
 #include "backproject.cu"
 #include "combine.cu"
 #include "crop.cu"
+#include "first_layer_bfloat16.cu"
+#include "first_layer_float16.cu"
 #include "forward.cu"
 #include "project.cu"
 #include "publish.cu"

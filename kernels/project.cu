@@ -8,9 +8,9 @@ KERNEL project(const RayFan *fans, const float *image, int angles, int detectors
         long long rest = item;
         const int k = split_off(rest, detectors);
         const RayFan &fan = fans[rest];
-        const float origin = ray_origin(fan, k), per_line = (float)fan.per_line;
-        const float sum = fan.along_rows ? ray_sum(image, rows, cols, cols, 1, origin, per_line)
-                                         : ray_sum(image, cols, rows, 1, cols, origin, per_line);
+        const float origin = ray_origin(fan, (float)k);
+        const float sum = fan.along_rows ? ray_sum(image, rows, cols, cols, 1, origin, fan.per_line)
+                                         : ray_sum(image, cols, rows, 1, cols, origin, fan.per_line);
         sinogram[item] = fan.length * sum;
     }
 }

@@ -12,7 +12,13 @@ from torch import Tensor
 
 FOLDER = Path(__file__).parent
 # The tables (Image, Block, Task, RayFan) travel as bytes.
-_ELEMENTS = {"float": torch.float32, "int": torch.int32, "signed char": torch.int8}
+_ELEMENTS = {
+    "float": torch.float32,
+    "int": torch.int32,
+    "signed char": torch.int8,
+    "Float16": torch.float16,
+    "Bfloat16": torch.bfloat16,
+}
 _KERNEL = re.compile(r"^KERNEL (\w+)\(([^)]*)\)", re.MULTILINE)
 _PARAMETER = re.compile(r"(?:const )?([\w ]+?) (\*?)(\w+)( /\*or null\*/)?")
 

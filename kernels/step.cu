@@ -4,11 +4,11 @@
 #define LARGEST_FLOAT 3.402823466e38f
 
 // gradients (batch, parts, block_rows, block_cols): G in part 0; totals (batch, 2): |G|^2 and <G, m>; reference (rows,
-// cols). pixels, momentum (batch, block_rows, block_cols). sums (batch, 2, lanes): |x - reference|^2, and how many x
-// aren't finite.
+// cols). pixels, momentum (batch, block_rows, block_cols); turned (batch, block_cols, block_rows): the pixels with rows
+// and columns exchanged, for forward.cu. sums (batch, 2, lanes): |x - reference|^2, and how many x aren't finite.
 KERNEL step(const Image *image, const Block *blocks, const float *memory, const Task *tasks, const signed char *slots,
             int batch, int parts, const float *gradients, const float *totals, const float *reference /*or null*/,
-            float *pixels, float *momentum, int lanes, float *sums) {
+            float *pixels, float *turned, float *momentum, int lanes, float *sums) {
     EACH(item, (long long)batch * lanes) {
         long long rest = item;
         const int lane = split_off(rest, lanes), t = (int)rest;
@@ -31,6 +31,7 @@ KERNEL step(const Image *image, const Block *blocks, const float *memory, const 
                 }
                 const long long place = padded(*image, t, r, c);
                 pixels[place] = moved;
+                turned[padded(*image, t, 0, 0) + (long long)c * image->block_rows + r] = moved;
                 momentum[place] = moved_by;
                 if (!(fabsf(moved) <= LARGEST_FLOAT)) infinite += 1.0f;
                 if (reference) {

@@ -1,11 +1,11 @@
 #!/usr/bin/env python
 """On a GPU machine: all checks, then measurements, then a report, in under 8 minutes and without a network.
 
-python scripts/gpu_acceptance.py [--out docs/results] [--quick]
+python scripts/gpu_acceptance.py [--out docs/results] [--quick] [--commit …]
 
 Writes gpu-<name of the GPU>.json and .md after every section; an older report is kept under a name with its date.
 Exit status: 0 nothing failed (what was left out is listed; a speed aimed at and not reached is no failure), 1 something
-failed, 2 no GPU. The package must be installed; `pip install -e . --no-deps --no-build-isolation` needs no network.
+failed, 2 no GPU. The package must be installed: docs/gpu-acceptance.md says how, also where there is no network.
 """
 
 import sys

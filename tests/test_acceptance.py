@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -9,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import torch
 from asyncred_gpu import GpuAsyncRED, RadonCT, snr
 from asyncred_gpu.acceptance import environment, time_to_snr
 from asyncred_gpu.acceptance.aims import AIMS, NOT_MEASURED, NOT_REACHED, REACHED, Aim, judge
+from asyncred_gpu.acceptance.captures import Captures
 from asyncred_gpu.acceptance.cases import TAU, Case, Cases
 from asyncred_gpu.acceptance.correctness import (
     check_fixed_point,
@@ -29,6 +31,19 @@ from asyncred_gpu.acceptance.correctness import (
     judge_replay,
     relative,
     staleness_and_bound,
+)
+from asyncred_gpu.acceptance.denoisers import (
+    OWN,
+    PLAIN,
+    TOLERANCES,
+    VARIANTS,
+    denoiser_rates,
+    exact_residual,
+    make_denoiser,
+    network_points,
+    poison_freed,
+    some_crops,
+    value_error,
 )
 from asyncred_gpu.acceptance.eager import Course, synchronous_red
 from asyncred_gpu.acceptance.environment import NOT_THERE, SMI_FIELDS, commit, host_facts, parse_smi, software_facts
@@ -43,13 +58,13 @@ from asyncred_gpu.acceptance.floors import (
 from asyncred_gpu.acceptance.full_gradient import AstraGradient, JosephGradient
 from asyncred_gpu.acceptance.gpu_tests import parse_junit, run_gpu_tests
 from asyncred_gpu.acceptance.host_cost import host_time
-from asyncred_gpu.acceptance.machine import make_solver, run, run_on_cpu
+from asyncred_gpu.acceptance.machine import GpuMachine, make_solver, run, run_on_cpu
 from asyncred_gpu.acceptance.main import Plan, carry_out, make_sections
 from asyncred_gpu.acceptance.measured import Measured, Point
 from asyncred_gpu.acceptance.memory import peak_memory
 from asyncred_gpu.acceptance.processes import run_limited
 from asyncred_gpu.acceptance.report import files_for, make_report, plain, shown, to_json, to_markdown
-from asyncred_gpu.acceptance.roofline import conv_rates, copy_bandwidth, network_rates
+from asyncred_gpu.acceptance.roofline import conv_rates, copy_bandwidth
 from asyncred_gpu.acceptance.sanitizer import find_sanitizer, first_error, memcheck, parse_errors
 from asyncred_gpu.acceptance.sections import (
     FAILED,
@@ -68,6 +83,7 @@ from asyncred_gpu.acceptance.sweeps import best_with_momentum, points, sweep_rat
 from asyncred_gpu.acceptance.timing import HostTimer, operation, turns_for
 from asyncred_gpu.baselines import gm_red
 from asyncred_gpu.blocks import BlockGrid
+from asyncred_gpu.denoiser import DenoiserSettings
 from asyncred_gpu.kernels.host_build import HostBuildError, HostKernels
 from asyncred_gpu.models import DnCNN
 from asyncred_gpu.operators.astra_projectors import HostCalls
@@ -119,9 +135,10 @@ class FakeClock:
         return work
 
 
-def outcomes_of(sections, budget, clock=None):
+def outcomes_of(sections, budget, clock=None, **options):
     saved = []
-    run_sections(sections, budget, lambda so_far: saved.append(list(so_far)), quiet, nullcontext, clock or FakeClock())
+    clock = clock or FakeClock()
+    run_sections(sections, budget, lambda so_far: saved.append(list(so_far)), quiet, nullcontext, clock, **options)
     assert [len(so_far) for so_far in saved] == list(range(1, len(sections) + 1))
     return saved[-1]
 
@@ -184,6 +201,100 @@ def test_an_alarm_set_before_goes_on_afterwards():
     finally:
         signal.signal(signal.SIGALRM, before)
         signal.setitimer(signal.ITIMER_REAL, *waiting)
+
+
+def test_points_are_done_while_there_is_time_for_one_more():
+    """A point of 40 s may be followed by one of 60 s: after two of them, 50 s are too few, and 100 s are enough."""
+    for seconds, expected, words in [
+        (130, ["a", "b"], ["1 of 3: c"]),
+        (180, ["a", "b", "c"], []),
+        (-1, [], ["3 of 3"]),
+    ]:
+        clock, done = FakeClock(), []
+        found = Findings(clock.now + seconds, quiet, clock)
+        for point in found.in_time("abc"):
+            done.append(point)
+            clock.now += 40
+        assert done == expected and len(found.left_out) == len(words)
+        assert all(found.left_out[0].startswith(word) for word in words)
+
+
+def test_a_part_that_fails_does_not_stop_its_section_unless_the_gpu_is_gone():
+    for reason, stopped in [(None, False), ("planted", True)]:
+        found = Findings(time.monotonic() + 10, quiet, unusable=lambda reason=reason: reason)
+        with pytest.raises(ZeroDivisionError) if stopped else nullcontext(), found.attempt("part"):
+            raise ZeroDivisionError("by nothing")
+        assert found.failures == ["part: ZeroDivisionError: by nothing"]
+    for ending in (TooLong, LeftOut):
+        found = findings()
+        with pytest.raises(ending, match="this"), found.attempt("part"):
+            raise ending("this")
+        assert not found.failures
+
+
+def test_after_a_section_that_spoils_the_gpu_those_that_need_it_are_left_out():
+    state = []
+
+    def spoils(found):
+        state.append("a capture failed")
+
+    def sections(middle):
+        return [
+            Section("a", quiet, 10),
+            Section("b", middle, 10),
+            Section("c", quiet, 10),
+            Section("d", quiet, 10, needs_gpu=False),
+        ]
+
+    found = outcomes_of(sections(spoils), 100, unusable=lambda: state[0] if state else None)
+    assert [outcome.status for outcome in found] == [PASSED, FAILED, LEFT_OUT, PASSED]
+    assert found[1].findings.failures == ["the GPU can't be used any more: a capture failed"]
+    assert found[2].error == "the GPU can't be used any more since “b”: a capture failed"
+    state.clear()
+    found = outcomes_of(sections(quiet), 100, unusable=lambda: state[0] if state else None)
+    assert [outcome.status for outcome in found] == [PASSED] * 4
+
+
+class PlayedGraph:
+    """torch's graph; `fails`: which of its two calls."""
+
+    fails = ""
+
+    def capture_begin(self, pool=None, capture_error_mode="global"):
+        if self.fails == "begin":
+            raise RuntimeError("planted")
+
+    def capture_end(self):
+        if self.fails == "end":
+            raise RuntimeError("planted")
+
+
+@pytest.mark.parametrize(("fails", "underway"), [("", 0), ("begin", 1), ("end", 1)])
+def test_a_capture_that_did_not_end_well_is_known(monkeypatch, fails, underway):
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", PlayedGraph)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    machine = GpuMachine("cuda:0")
+    with machine.captures.watched():
+        assert machine.unusable() is None
+        for fault in (fails, ""):  # one that ends well afterwards changes nothing
+            graph = torch.cuda.CUDAGraph()
+            graph.fails = fault
+            with suppress(RuntimeError):
+                graph.capture_begin(pool="pool", capture_error_mode="thread_local")
+                graph.capture_end()
+        assert machine.captures.underway == underway
+        assert machine.unusable() == (
+            "a capture failed, and torch's allocator may still be in it" if underway else None
+        )
+    assert torch.cuda.CUDAGraph is PlayedGraph and Captures().underway == 0
+
+
+def test_a_gpu_that_reports_an_error_is_not_used_any_more(monkeypatch):
+    def broken(device):
+        raise RuntimeError("CUDA error: an illegal memory access\nmore")
+
+    monkeypatch.setattr(torch.cuda, "synchronize", broken)
+    assert GpuMachine("cuda:0").unusable() == "it reported CUDA error: an illegal memory access"
 
 
 # --- aims ------------------------------------------------------------------------------------------------------------
@@ -336,6 +447,11 @@ def test_the_sections_of_a_whole_and_a_quick_run():
     for name in ("environment", "GPU tests", "replay, 800²", "compute-sanitizer", "time to SNR", "peak memory"):
         assert name in names
     assert names.index("conv roofline") < names.index("chain") < names.index("time to SNR")
+    assert [section.name for section in whole if not section.needs_gpu] == [
+        "GPU tests",
+        "problems",
+        "compute-sanitizer",
+    ]
 
 
 # --- parsers and processes -------------------------------------------------------------------------------------------
@@ -358,6 +474,8 @@ def test_the_junit_file_is_read():
     ("body", "passed", "failure"),
     [
         ("def test_a(): pass", 1, None),
+        ("def test_a(): import asyncred_gpu.kernels, asyncred_gpu.models", 1, None),  # not the folder beside it
+        ("def test_a(tmp_path): tmp_path.joinpath('x').write_text('y')", 1, None),
         ("def test_a(): pass\ndef test_b(): assert 0", 1, "1 failed: test_it::test_b"),
         ("import nothing_of_this_name", 0, "1 failed: test_it"),
         ("def test_a(): __import__('pytest').skip('no GPU')", 0, "no test passed"),
@@ -366,12 +484,17 @@ def test_the_junit_file_is_read():
         ("def test_a(): __import__('time').sleep(60)", None, "were not done in time"),
     ],
 )
-def test_the_gpu_tests_are_run_and_counted(tmp_path, body, passed, failure):
+def test_the_gpu_tests_are_run_and_counted(tmp_path, monkeypatch, body, passed, failure):
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
     lines = "import pytest\npytestmark = pytest.mark.gpu\n" + body
     (tmp_path / "test_it.py").write_text(lines)
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = gpu: x\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = gpu: x\naddopts = --import-mode=importlib\n")
+    (tmp_path / "asyncred_gpu").mkdir()
+    (tmp_path / "asyncred_gpu" / "__init__.py").write_text("raise ImportError('the checkout, without kernels/')")
+    before = sorted(tmp_path.rglob("*"))
     found = findings(4.0 if "sleep" in body else 60.0)
     run_gpu_tests(found, tmp_path)
+    assert sorted(tmp_path.rglob("*")) == before  # nothing is written there: it may be read-only
     assert found.data.get("passed") == passed
     assert failure in " ".join(found.failures) if failure else not found.failures
 
@@ -458,6 +581,14 @@ def test_the_commit_is_the_checkouts(tmp_path, monkeypatch):
     assert len(commit(tmp_path)) == 40
     monkeypatch.setenv("PATH", str(tmp_path))
     assert commit(tmp_path) == f"{NOT_THERE} (no git)"
+
+
+@pytest.mark.parametrize("told", [None, "abc+"])
+def test_the_commit_may_be_told(tmp_path, monkeypatch, told):
+    monkeypatch.setattr(environment, "gpu_facts", dict)
+    found = findings()
+    environment.describe(found, tmp_path, told)
+    assert found.data["commit"] == (told or f"{NOT_THERE} (no checkout)")
 
 
 def test_no_gpu_is_a_sentence_and_a_gpu_is_none(monkeypatch):
@@ -637,15 +768,146 @@ def test_ordered_runs_are_compared_bit_for_bit(case, monkeypatch):
 
 
 @needs_compiler
-def test_rooflines_are_measured(case):
+def test_rooflines_are_measured():
     machine, measured, found = SimulatedMachine(), Measured(), findings()
     copy_bandwidth(found, machine, measured, 2**20)
     conv_rates(found, machine, measured, channels=4, side=16, crops=(1, 2))
-    network_rates(found, machine, measured, case.network, 2, side=12, crops=(1, 2))
     assert not found.failures and measured.bandwidth > 1e7 and measured.rates["float32"] > 1e5
-    assert [len(table["rows"]) for table in found.tables] == [1, 1, 1]
     assert found.data["seconds"] == pytest.approx(2 * 2**20 / measured.bandwidth)
-    assert max(found.data["float32"]["shares"]) > 0
+    (row,) = found.tables[1]["rows"]
+    assert row[-1] == max(row[1:3]) == measured.rates["float32"] / 1e12
+    late = findings(-1)
+    conv_rates(late, machine, Measured(), channels=4, side=16, crops=(1, 2))
+    assert late.left_out == ["2 of 2: float32, 1 crops; float32, 2 crops"]
+    assert late.tables[0]["rows"] == [["float32", None, None, None]]
+
+
+# --- the denoiser alone ----------------------------------------------------------------------------------------------
+
+
+class ReducedMachine(SimulatedMachine):
+    precisions = ("float16", "bfloat16", "float32")
+
+
+NETWORK = DnCNN(depth=3, channels=8).eval().requires_grad_(False)
+
+
+def test_the_most_informative_points_come_first():
+    found = network_points(("float16", "bfloat16", "tf32", "float32"))
+    assert len(set(found)) == len(found) == 2 * (2 * len(VARIANTS) + 3) + 2 * 5
+    compared = {(point.variant, point.crops) for point in found[: 2 * len(VARIANTS)]}
+    assert compared == {(variant, count) for variant in VARIANTS for count in (1, 4)}
+    assert [str(point) for point in found[:1]] == ["float16, own kernels, 1 crops"]
+    assert [point.crops for point in found if point.precision == "float16" and point.variant == OWN] == [1, 4, 2, 8, 16]
+    assert {point.variant for point in found if point.precision == "tf32"} == {PLAIN}
+    assert network_points(("float32",), (1, 2)) == network_points(("float32",))[:1] + network_points(("float32",))[2:3]
+
+
+@needs_compiler
+def test_every_variant_of_the_denoiser_is_checked_and_timed():
+    found, measured = findings(), Measured(1e9, {"float16": 1e9, "bfloat16": 1e9, "float32": 1e9})
+    denoiser_rates(found, ReducedMachine(), measured, NETWORK, 3, side=16, crops=(1, 2, 4))
+    assert not found.failures and not found.left_out
+    rows = {row[0]: row[1:] for row in found.tables[0]["rows"]}
+    assert list(rows)[: len(VARIANTS)] == [f"float16, {variant.name}" for variant in VARIANTS] and len(rows) == 9
+    assert all(row[0] > 0 and row[2] > 0 for row in rows.values())
+    assert [name for name, row in rows.items() if row[1] is None] == [
+        f"{precision}, {variant.name}" for precision in ("float16", "bfloat16") for variant in VARIANTS[1:]
+    ]
+    assert 1e-6 < rows["float16, own kernels"][-1] < rows["bfloat16, own kernels"][-1]
+    data = found.data["float16, own kernels, 2 crops"]
+    assert data["floor"] == 2 * network_operations(NETWORK, 16, 16) / 1e9 and data["seconds"] > 0
+    assert rows["float16, own kernels"][1] == pytest.approx(data["floor"] / data["seconds"])
+
+
+@needs_compiler
+def test_the_variants_are_what_they_are_called(monkeypatch):
+    """And another machine than a GPU has no fused layers."""
+    made = []
+    monkeypatch.setattr("asyncred_gpu.acceptance.denoisers.DeviceDenoiser", lambda *_, **options: made.append(options))
+    for variant in VARIANTS:
+        make_denoiser(SimulatedMachine(), NETWORK, DenoiserSettings(3, "float16", 1.0), variant)
+    assert [options.pop("kernels") is not None for options in made] == [True, False, False, True]
+    plain = {"deterministic": False, "fused": False, "pad_last": False}
+    assert made == [plain, plain, plain | {"fused": True}, plain | {"pad_last": True}]
+
+
+class Wrong:
+    """A denoiser whose values are wrong by a share, or not there."""
+
+    def __init__(self, denoiser, factor):
+        self.denoiser, self.factor = denoiser, factor
+
+    def residual(self, images):
+        return self.denoiser.residual(images) * self.factor
+
+    def residual_into(self, images, out):
+        raise AssertionError("timed, though wrong")
+
+
+@needs_compiler
+@pytest.mark.parametrize(("precision", "factor"), [("float16", 1.004), ("bfloat16", 1.03), ("float32", math.nan)])
+def test_a_wrong_variant_is_told_and_not_timed(monkeypatch, precision, factor):
+    def make(machine, network, settings, variant):
+        denoiser = make_denoiser(machine, network, settings, variant)
+        return Wrong(denoiser, factor) if (settings.precision, variant) == (precision, wrong) else denoiser
+
+    wrong = PLAIN if precision == "float32" else OWN
+    monkeypatch.setattr("asyncred_gpu.acceptance.denoisers.make_denoiser", make)
+    found, measured = findings(), Measured(1e9, {"float16": 1e9, "bfloat16": 1e9, "float32": 1e9})
+    denoiser_rates(found, ReducedMachine(), measured, NETWORK, 3, side=16, crops=(1,))
+    (failure,) = found.failures
+    assert failure.startswith(f"{precision}, {wrong.name}, 1 crops: wrong by ")
+    assert f"more than {TOLERANCES[precision]:.1e}, so it wasn't timed" in failure
+    rows = {row[0]: row[1:] for row in found.tables[0]["rows"]}
+    share, error = rows.pop(f"{precision}, {wrong.name}")
+    assert share is None and not error <= TOLERANCES[precision] and all(row[0] > 0 for row in rows.values())
+
+
+@needs_compiler
+def test_a_variant_that_fails_does_not_stop_the_others(monkeypatch):
+    def make(machine, network, settings, variant):
+        if variant.fused:
+            raise RuntimeError("cuDNN: not supported")
+        return make_denoiser(machine, network, settings, variant)
+
+    monkeypatch.setattr("asyncred_gpu.acceptance.denoisers.make_denoiser", make)
+    found = findings()
+    denoiser_rates(found, ReducedMachine(), Measured(), NETWORK, 3, side=16, crops=(1,))
+    words = "fused by cuDNN, 1 crops: RuntimeError: cuDNN: not supported"
+    assert found.failures == [f"float16, {words}", f"bfloat16, {words}"]
+    assert sum("seconds" in data for data in found.data.values()) == 7
+    late = findings(-1)
+    denoiser_rates(late, ReducedMachine(), Measured(), NETWORK, 3, side=16, crops=(1,))
+    assert late.left_out[0].startswith("9 of 9: float16, own kernels, 1 crops; ") and not late.failures
+
+
+@needs_compiler
+@pytest.mark.parametrize("reads_freed", [False, True])
+def test_values_are_checked_after_freed_memory_is_poisoned(reads_freed):
+    """The played allocator hands out what was freed last, as CUDA's does."""
+    machine = SimulatedMachine()
+    images = some_crops(machine, 2, 16)
+    denoiser = make_denoiser(machine, NETWORK, DenoiserSettings(3, "float32", 1.0), PLAIN)
+    freed = torch.ones(1)
+
+    class Reads:
+        def residual(self, images):
+            return denoiser.residual(images) * (freed if reads_freed else 1.0)
+
+    exact = exact_residual(machine, NETWORK, 3, images)
+    error = value_error(Reads(), exact, images, lambda device: freed.fill_(math.nan))
+    assert math.isnan(error) == reads_freed and (error <= TOLERANCES["float32"]) == (not reads_freed)
+
+
+def test_the_poison_is_nan_in_every_format_and_lies_in_several_places(monkeypatch):
+    filled, full = [], torch.full
+    monkeypatch.setattr("asyncred_gpu.acceptance.denoisers.POISON_BYTES", 64)
+    monkeypatch.setattr(torch, "full", lambda *arguments, **options: filled.append(full(*arguments, **options)))
+    poison_freed(torch.device("cpu"))
+    assert len(filled) == 8 and all(
+        piece.view(dtype).isnan().all() for piece in filled for dtype in (torch.float32, torch.float16, torch.bfloat16)
+    )
 
 
 @needs_compiler
@@ -683,15 +945,23 @@ def test_the_chain_is_held_against_its_floor(case):
     assert found.measured["chain"] == max(row[-1] for row in rows)
     late = findings(-1)
     chain_fractions(late, SimulatedMachine(), measured, case, 12, "float32", SIZES)
-    assert late.left_out == ["Block-update chain, 12², float32: 1 blocks a launch and more"] and not late.measured
+    assert late.left_out == ["3 of 3: 1; 2; 4"] and not late.measured
 
 
-def test_points_are_legal():
-    for blocks in (4, 16, 64):
-        found = list(points(100, blocks))
-        assert len(set(found)) == len(found) and all(point.in_flight <= blocks for point in found)
-    assert len(list(points(200, 16))) == 14 and len(list(points(400, 4))) == 6
-    assert Point(200, 16, 1) in points(200, 16) and Point(200, 2, 8) in points(200, 16)
+def test_points_are_legal_and_those_that_share_a_search_come_together():
+    blocks = {200: 16, 100: 64, 400: 4}
+    found = points(blocks)
+    assert len(set(found)) == len(found) == 34
+    assert all(point.in_flight <= blocks[point.side] for point in found)
+    assert (
+        [point.side for point in found[:14]] == [200] * 14 and Point(200, 16, 1) in found and Point(200, 2, 8) in found
+    )
+    assert [point.in_flight for point in found[:5]] == [8, 16, 4, 2, 1]
+    for place in (found[:14], found[14:]):
+        assert [point.per_launch for point in place] == sorted(point.per_launch for point in place)
+    searches = [(point.side, point.per_launch) for point in found]
+    assert sum(a != b for a, b in itertools.pairwise(searches)) + 1 == len(set(searches))
+    assert len(points({400: 4})) == 6
 
 
 def test_the_best_point_leaves_room_for_momentum(case):
@@ -718,7 +988,7 @@ def test_sweeps_are_timed_and_what_does_not_fit_is_named(case):
     assert found.measured["sweep"] == min(row[4] for row in found.tables[0]["rows"])
     late = findings(-1)
     sweep_rates(late, SimulatedMachine(), Measured(), case, (12,), "float32", sweeps=6)
-    assert len(late.left_out) == 6 and "12², 4 in flight, 1 a launch" in late.left_out and not late.measured
+    assert late.left_out[0].startswith("6 of 6: 12², 4 in flight, 1 a launch; ") and not late.measured
 
 
 @needs_compiler
@@ -729,7 +999,7 @@ def test_a_point_that_fails_does_not_stop_the_others(case, monkeypatch):
     monkeypatch.setattr("asyncred_gpu.acceptance.sweeps.run", broken)
     found = findings()
     sweep_rates(found, SimulatedMachine(), Measured(), case, (12,), "float32", sweeps=6)
-    assert len(found.failures) == 6 and found.failures[0] == "12², 4 in flight, 1 a launch: planted"
+    assert len(found.failures) == 6 and found.failures[0] == "12², 4 in flight, 1 a launch: MemoryError: planted"
 
 
 @needs_compiler

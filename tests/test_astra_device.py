@@ -136,6 +136,7 @@ def make_round(scan, scene, blocks, count=None, size=3, seed=5) -> Round:
         residual=moved(noise(size, count, width, seed=seed + 1)),
         gradient=moved(noise(size, 1, *grid.block_shape, seed=seed + 2)),
         pixels=moved(noise(size, *grid.block_shape, seed=seed + 3)),
+        turned=torch.zeros(size, *grid.block_shape[::-1]),
         host_tasks=lambda: tasks,
     )
     return Round(scan, scene, batch, tasks)

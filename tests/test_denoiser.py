@@ -7,9 +7,14 @@ import torch
 from asyncred_gpu import load_denoiser
 from asyncred_gpu.blocks import BlockGrid
 from asyncred_gpu.denoiser import BlockDenoiser, DenoiserSettings, DeviceDenoiser, activation_bytes, resolve_halo
+from asyncred_gpu.runtime.base import WorkerSetup
+from asyncred_gpu.runtime.simulated_streams import Machine, SimulatedDevice
+from asyncred_gpu.runtime.stage import make_stages
+from asyncred_gpu.runtime.stream_policies import POLICIES
 
-from .helpers import SHARED, LinearResidual, blobs, needs, relative, small_network
+from .helpers import SHARED, LinearResidual, blobs, needs, relative, small_network, small_scan
 from .test_blocks import gather
+from .test_kernels_activate import DTYPES, PLACES, kernels_on
 
 
 def whole_residual(network, image, halo):
@@ -209,6 +214,84 @@ def test_a_foreign_network_is_copied_and_stays_float32():
     assert on_device(module, 1, "tf32").precision == "tf32"
     with pytest.raises(ValueError, match=r"The denoiser returned \(3, 1, 38, 32\) for an image \(3, 1, 40, 34\)"):
         on_device(torch.nn.Conv2d(1, 1, 3), 1).residual(crops_of())
+
+
+class Noting:
+    """Kernels that note which of them were launched."""
+
+    def __init__(self):
+        self.launched = []
+
+    def launch(self, name, items, *arguments):
+        self.launched.append(name)
+        kernels_on("cpu").launch(name, items, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("network", "halo", "precision", "activations"),
+    [
+        (small_network(depth=7, channels=16), 7, "float16", 5),
+        (small_network(depth=4), 6, "bfloat16", 2),
+        (small_network(depth=4), 4, "float32", None),
+        (small_network(depth=4), 4, "tf32", None),
+        (small_network(depth=4, channels=12), 4, "float16", None),
+        (small_network(depth=4), 3, "float16", None),
+        (LinearResidual(), 1, "float16", None),
+    ],
+)
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_kernels_are_used_where_they_fit(network, halo, precision, activations, deterministic):
+    kernels = Noting()
+    settings = DenoiserSettings(halo, precision, 1.0)
+    DeviceDenoiser(network, settings, CPU, deterministic, kernels=kernels).residual(crops_of())
+    names = [] if activations is None else [f"first_layer_{precision}"] + activations * [f"activate_{precision}"]
+    assert kernels.launched == names
+
+
+@pytest.mark.parametrize(("precision", "launches"), [("float16", 3), ("float32", 0)])
+def test_a_stage_gives_its_denoiser_the_devices_kernels(precision, launches):
+    network, kernels = small_network(depth=4), Noting()
+    scan, image = small_scan(block=24)
+    setup = WorkerSetup(scan, network, DenoiserSettings(4, precision, 1.0), 0.1, None, None, 1, None)
+    device = SimulatedDevice(Machine(POLICIES["any"](0)), 0, kernels)
+    (stage,) = make_stages([device], setup, image, deterministic=True)
+    kernels.launched.clear()
+    stage.denoiser.residual(crops_of())
+    assert len(kernels.launched) == launches
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+@pytest.mark.parametrize("halo", [7, 9])
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("pad_last", [False, True])
+def test_a_device_with_kernels_finds_what_a_block_denoiser_does(place, precision, halo, count, pad_last):
+    network, crops = load_denoiser("dncnn"), crops_of(count, 41, 37)
+    settings = DenoiserSettings(halo, precision, 1.0)
+    options = {"kernels": kernels_on(place), "pad_last": pad_last}
+    denoiser = DeviceDenoiser(network, settings, torch.device(place), deterministic=True, **options)
+    found = denoiser.residual(crops.to(place)).cpu().numpy()
+    # Measured 0.6 of the rounding on the CPU.
+    within = (1 if place == "cpu" else 2) * torch.finfo(DTYPES[precision]).eps
+    for shift in (0, 1):
+        block = BlockDenoiser(network, settings)
+        expected = [block.residual(crop[0].numpy(), np.empty(found.shape[1:], np.float32)) for crop in crops]
+        assert (relative(found, np.roll(expected, shift, -1)) < within) == (shift == 0)
+    assert torch.equal(denoiser.residual(crops.to(place)).cpu(), torch.from_numpy(found))
+
+
+@pytest.mark.parametrize("network", [small_network(), LinearResidual()])
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+@pytest.mark.parametrize("own", [False, True])
+def test_a_residual_is_written_into_a_buffer(network, precision, own):
+    halo, crops = resolve_halo("exact", network), crops_of()
+    kernels = kernels_on("cpu") if own else None
+    denoiser = on_device(network, halo, precision, kernels=kernels)
+    before, expected = crops.clone(), denoiser.residual(crops)
+    memory = torch.full((5, *expected.shape[1:]), torch.nan)
+    found = denoiser.residual_into(crops, memory[1:4])
+    assert found.data_ptr() == memory[1].data_ptr() and torch.equal(memory[1:4], expected)
+    assert memory[[0, 4]].isnan().all() and torch.equal(crops, before)
 
 
 def test_memory_grows_with_the_crops():

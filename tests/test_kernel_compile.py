@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from asyncred_gpu.kernels.cuda_build import CudaBuildError, CudaKernels
+from asyncred_gpu.kernels.cuda_build import CudaBuildError, CudaKernels, launch_grid
 from asyncred_gpu.kernels.nvrtc import CompileError, Nvrtc, NvrtcMissing, find_nvrtc, resources
 from asyncred_gpu.kernels.sources import FOLDER, device_code, kernel_files
 
@@ -187,7 +187,7 @@ def cupy(request, monkeypatch):
 
 
 def backproject_arguments(index=2):
-    fans, sinogram, image = torch.zeros(96, dtype=torch.uint8), torch.zeros(3, 9), torch.zeros(5, 7)
+    fans, sinogram, image = torch.zeros(144, dtype=torch.uint8), torch.zeros(3, 9), torch.zeros(5, 7)
     fans, sinogram, image = (on_fake_device(tensor, index) for tensor in (fans, sinogram, image))
     return fans, sinogram, 3, 9, 5, 7, image
 
@@ -205,7 +205,7 @@ def test_a_launch_has_typed_arguments_and_torchs_stream(cupy):
     kernels, arguments = CudaKernels(2), backproject_arguments()
     kernels.launch("backproject", 35, *arguments)
     ((name, grid, block, typed, device, stream),) = cupy.launches
-    assert (name, grid, block, device, stream.ptr) == ("backproject", (1,), (256,), 2, 4713)
+    assert (name, grid, block, device, stream.ptr) == ("backproject", (1,), (64,), 2, 4713)
     assert stream.made == ("from_external" if cupy.__version__ >= "14" else "ExternalStream")
     assert [type(value) for value in typed] == [np.uintp] * 2 + [np.int32] * 4 + [np.uintp]
     assert [int(value) for value in typed] == [
@@ -218,10 +218,25 @@ def test_a_launch_has_typed_arguments_and_torchs_stream(cupy):
     assert cupy.launches[2][-1].ptr == 1002 and not cupy.entered
 
 
-@pytest.mark.parametrize(("items", "blocks"), [(0, None), (1, 1), (256, 1), (257, 2), (128 * 256, 128), (10**10, 128)])
-def test_a_grid_covers_the_items_or_fills_the_device(cupy, items, blocks):
+def test_a_grid_covers_the_items_or_fills_the_device():
+    expected = {  # on 132 multiprocessors, where 528 blocks of 256 threads are enough
+        1: (1, 64),
+        64: (1, 64),
+        65: (2, 64),
+        51_660: (808, 64),
+        527 * 256: (2108, 64),
+        527 * 256 + 1: (528, 256),
+        320_000: (1250, 256),
+        4224 * 256: (4224, 256),
+        10**10: (4224, 256),
+    }
+    assert {items: launch_grid(items, 132) for items in expected} == expected
+
+
+@pytest.mark.parametrize(("items", "grid"), [(0, None), (65, (2, 64)), (10**10, (128, 256))])
+def test_a_launch_has_the_grid_of_its_device(cupy, items, grid):
     CudaKernels(2).launch("backproject", items, *backproject_arguments())
-    assert [grid for _, grid, *_ in cupy.launches] == ([] if blocks is None else [(blocks,)])
+    assert [(blocks, threads) for _, (blocks,), (threads,), *_ in cupy.launches] == ([] if grid is None else [grid])
 
 
 def test_null_and_float_arguments(cupy):

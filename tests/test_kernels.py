@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from asyncred_gpu import RadonCT
-from asyncred_gpu.blocks import BlockGrid
+from asyncred_gpu.blocks import BlockGrid, Window
 from asyncred_gpu.kernels import host_build
 from asyncred_gpu.kernels.host_build import HostBuildError, HostKernels
 from asyncred_gpu.kernels.launch import BLOCK, IMAGE, TASK
 from asyncred_gpu.kernels.sources import FOLDER, kernel_files, signature
-from asyncred_gpu.operators.footprint import Footprint
+from asyncred_gpu.operators.footprint import Footprint, ParallelGeometry, block_footprint
 from asyncred_gpu.operators.joseph import RAY_FAN, ray_fans
 from asyncred_gpu.red import Step, move
 from asyncred_gpu.slots import slot_layout
@@ -115,6 +115,10 @@ class Scene:
             pixels[: part.shape[0], : part.shape[1]] = part
         return buffer
 
+    def turned(self, parts):
+        """The same with rows and columns exchanged."""
+        return self.pad(parts).transpose(1, 2).contiguous()
+
     def cut(self, buffer):
         """The blocks' own parts of such a buffer."""
         return [pixels[: b["rows"], : b["cols"]] for pixels, b in zip(buffer.numpy(), self.blocks, strict=True)]
@@ -157,8 +161,8 @@ def fill(s, image, shares=False):
 def forward(s, pixels):
     """Shares by the kernel, with the rest of the memory poisoned before."""
     s.memory.fill_(torch.nan)
-    items = s.batch * s.scan.measurements * s.width
-    KERNELS.launch("forward", items, *s.tables, s.fans, s.memory, s.tasks(), s.bits, s.batch, s.width, s.pad(pixels))
+    items, both = s.batch * s.scan.measurements * s.width, (s.pad(pixels), s.turned(pixels))
+    KERNELS.launch("forward", items, *s.tables, s.fans, s.memory, s.tasks(), s.bits, s.batch, s.width, *both)
     return [s.back(task).share.copy() for task in range(s.batch)]
 
 
@@ -311,6 +315,112 @@ def test_both_are_the_cpus_projector(seed, factor):
         assert (np.linalg.norm(back[index] * factor - gradient) <= 1e-6 * np.linalg.norm(gradient)) == (factor == 1.0)
 
 
+# A window of a scan: (size, place, image side, detectors, whether it is projected on the whole detector)
+FAR_WINDOWS = [(64, 8000, 8192, 16_384, True), (64, 0, 8192, 16_384, True), (300, 11_000, 11_500, 16_384, True)]
+WINDOWS = [
+    *FAR_WINDOWS,
+    (64, 8000, 8192, 16_384, False),
+    (64, 0, 64, 16_384, False),
+    (200, 600, 800, 287, False),
+    (2048, 9000, 11_500, 16_384, False),
+    (4096, 0, 4096, 16_384, True),
+]
+
+
+def fans_of(window, spacing=1.0):
+    """A square window on the diagonal, its fans over a turn, and the same in float64: first, per_ray, per_line."""
+    size, place, side, detectors, whole = window
+    angles = np.concatenate([np.random.default_rng(size).uniform(0, 2 * np.pi, 12), np.pi / 4 * np.arange(8)])
+    g = ParallelGeometry((side, side), angles, detectors, spacing, 0.47 * detectors)
+    where = Window(place, place + size, place, place + size)
+    footprint = Footprint(np.zeros(len(angles), np.intp), detectors) if whole else block_footprint(g, where)
+    fans = ray_fans(g, where, footprint)
+    first, per_ray, per_line = np.empty((3, len(angles)))
+    for n, angle in enumerate(angles):
+        cos, sin, x, y = np.cos(angle), np.sin(angle), place + 0.5 - side / 2, side / 2 - place - 0.5
+        t = (footprint.start[n] - g.center) * spacing
+        if fans["along_rows"][n]:
+            first[n], per_ray[n], per_line[n] = (t - y * sin) / cos - x, spacing / cos, np.tan(angle)
+        else:
+            first[n], per_ray[n], per_line[n] = y - (t - x * cos) / sin, -spacing / sin, cos / sin
+    return fans, footprint.width, np.stack([first, per_ray, per_line], axis=1)
+
+
+def rounded_to_one_float(fans):
+    naive = fans.copy()
+    naive["first_rest"] = naive["per_ray_rest"] = 0
+    return naive
+
+
+def worst_position(window, change=None):
+    """How far a position on the last line is from float64's, in ulps of float32 at 2·size.
+
+    Seen through the kernel: where only that line has values, and they are their places, a ray sums to its position.
+    """
+    size = window[0]
+    fans, width, exact = fans_of(window)
+    ramp = torch.zeros(size, size)
+    ramp[-1] = torch.arange(size)
+    seen, worst = 0, 0.0
+    for fan, (first, per_ray, per_line) in zip(fans if change is None else change(fans), exact, strict=True):
+        position = first + np.arange(width) * per_ray + (size - 1) * per_line
+        image, found = ramp if fan["along_rows"] else ramp.T.contiguous(), poisoned(width)
+        KERNELS.launch("project", width, as_bytes(fan), image, 1, width, size, size, found)
+        inside = (position > 1) & (position < size - 2)
+        error = found.numpy()[inside] / np.float64(fan["length"]) - position[inside]
+        seen, worst = seen + int(inside.sum()), max(worst, float(np.abs(error).max(initial=0)))
+    assert seen > 100
+    return worst / float(np.spacing(np.float32(2 * size)))
+
+
+@pytest.mark.parametrize("window", WINDOWS, ids=str)
+def test_positions_are_right_to_a_float(window):
+    assert worst_position(window) < 1.5
+
+
+@pytest.mark.parametrize("window", FAR_WINDOWS, ids=str)
+def test_with_one_float_a_far_windows_positions_are_wrong(window):
+    assert worst_position(window, rounded_to_one_float) > 1.5
+
+
+def without_reach(fans):
+    early = fans.copy()
+    early["reach"] = 1 / np.abs(fans["per_ray"])
+    early["rays_near"] = (2 * early["reach"]).astype(int) + 1
+    return early
+
+
+SEARCHES = [(FAR_WINDOWS[0], 1.0), (FAR_WINDOWS[1], 2.5), (FAR_WINDOWS[2], 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("window", "spacing", "change"),
+    [
+        *((window, spacing, None) for window in FAR_WINDOWS for spacing in (0.3, 1.0, 2.5)),
+        *((*search, without_reach) for search in SEARCHES),
+    ],
+    ids=str,
+)
+def test_every_ray_near_a_pixel_is_found(window, spacing, change):
+    """For the largest detectors, where the search itself rounds the most."""
+    size = window[0]
+    fans, width, exact = fans_of(window, spacing)
+    values, ones, place = np.random.default_rng(3).uniform(0.5, 1, width), np.ones(size), np.arange(size)
+    given, worst = torch.from_numpy(values.astype(np.float32)), 0.0
+    for fan, (first, per_ray, per_line) in zip(fans if change is None else change(fans), exact, strict=True):
+        found, expected = poisoned(size, size), np.zeros((size, size))  # expected: (lines, places)
+        KERNELS.launch("backproject", size * size, as_bytes(fan), given, 1, width, size, size, found)
+        crossing = first + np.outer(np.arange(size), ones) * per_line
+        nearest = np.rint((place - crossing) / per_ray).astype(int)
+        for away in range(-5, 6):
+            k = nearest + away
+            weight = np.clip(1 - np.abs(crossing + k * per_ray - place), 0, None)
+            expected += np.where((k >= 0) & (k < width), weight * values[np.clip(k, 0, width - 1)], 0)
+        pixels = found.numpy() if fan["along_rows"] else found.numpy().T
+        worst = max(worst, float(np.abs(pixels - fan["length"] * expected).max()))
+    assert (worst < 8 * float(np.spacing(np.float32(2 * size)))) == (change is None), worst
+
+
 # --- what an update reads --------------------------------------------------------------------------------------------
 
 
@@ -399,6 +509,7 @@ class Moving:
     gradients: torch.Tensor
     combined: torch.Tensor
     pixels: torch.Tensor
+    turned: torch.Tensor
     momentum: torch.Tensor
     stepped: torch.Tensor
 
@@ -416,12 +527,13 @@ def launch_step(s, parts, tasks, data, residual, mask, reference, bits=None, tau
         gradients[:, part] = s.pad([shares[part] * block for block in data])
     combined, stepped = poisoned(s.batch, 2, LANES), poisoned(s.batch, 2, LANES)
     pixels, momentum = poisoned(s.batch, *s.padded), poisoned(s.batch, *s.padded)
+    turned = poisoned(s.batch, *s.padded[::-1])
     start = (*s.tables, s.memory, tasks, bits, s.batch, parts)
     items = s.batch * LANES
     KERNELS.launch("combine", items, *start, tau, SCALE, mask, s.pad(residual), gradients, LANES, combined)
     totals = combined.sum(2)
-    KERNELS.launch("step", items, *start, gradients, totals, reference, pixels, momentum, LANES, stepped)
-    return Moving(s, gradients[:, 0], combined.sum(2), pixels, momentum, stepped.sum(2))
+    KERNELS.launch("step", items, *start, gradients, totals, reference, pixels, turned, momentum, LANES, stepped)
+    return Moving(s, gradients[:, 0], combined.sum(2), pixels, turned, momentum, stepped.sum(2))
 
 
 def close(found, expected):
@@ -476,6 +588,8 @@ def test_combine_and_step_are_the_move_of_red(nonnegative, masked, wrong):
         ]
     assert all(agree) == (wrong is None)
     assert restarts == {False, True}
+    assert torch.equal(found.turned.transpose(1, 2).nan_to_num(7), found.pixels.nan_to_num(7))
+    assert wrong == "slots" or not torch.equal(found.turned.reshape(found.pixels.shape), found.pixels)
 
 
 @pytest.mark.parametrize("nonnegative", [0, 1])
@@ -500,7 +614,7 @@ def test_tasks_without_a_block_write_zero_sums_and_nothing_else():
     blocks = [noise(4, 5) for _ in range(s.batch)]
     found = launch_step(s, 1, idle, blocks, blocks, None, None)
     assert not found.combined.any() and not found.stepped.any()
-    assert found.pixels.isnan().all() and found.momentum.isnan().all()
+    assert found.pixels.isnan().all() and found.turned.isnan().all() and found.momentum.isnan().all()
     adjoint(s, [noise(5, b["width"]) for b in s.blocks], tasks=idle)
     residuals = poisoned(s.batch, 5, s.width)
     starts = (s.starts, torch.from_numpy(scan.sinogram), None, idle, s.bits, None, s.batch, 5, s.width)
@@ -508,7 +622,7 @@ def test_tasks_without_a_block_write_zero_sums_and_nothing_else():
     assert residuals.isnan().all()
     pixels = s.pad(blocks)
     KERNELS.launch("publish", pixels.numel(), *s.tables, s.memory, idle, s.bits, s.batch, pixels, pixels)
-    KERNELS.launch("forward", 1, *s.tables, s.fans, s.memory, idle, s.bits, s.batch, s.width, pixels)
+    KERNELS.launch("forward", 1, *s.tables, s.fans, s.memory, idle, s.bits, s.batch, s.width, pixels, pixels)
     assert np.array_equal(s.memory.numpy().view(np.int32), before)
 
 
@@ -522,7 +636,7 @@ def test_publish_and_forward_write_the_back_slot_only(wrong):
     pixels, momentum = ([noise(*scan.grid.window(i).shape, seed=k + i) for i in range(s.batch)] for k in (50, 90))
     start, padded = (s.memory, s.tasks(), bits, s.batch), (s.pad(pixels), s.pad(momentum))
     KERNELS.launch("publish", padded[0].numel(), *s.tables, *start, *padded)
-    KERNELS.launch("forward", 1, *s.tables, s.fans, *start, s.width, padded[0])
+    KERNELS.launch("forward", 1, *s.tables, s.fans, *start, s.width, padded[0], s.turned(pixels))
     written = np.zeros(len(before), bool)
     agree = True
     for index in range(s.batch):

@@ -38,9 +38,9 @@ def why_no_gpu() -> str | None:
     return None
 
 
-def describe(findings: Findings, root: Path) -> None:
-    """The section: everything into the data and one table."""
-    facts = {**gpu_facts(), **software_facts(), **host_facts(), "commit": commit(root)}
+def describe(findings: Findings, root: Path, told: str | None = None) -> None:
+    """The section: everything into the data and one table; `told`: the commit, if git isn't to be asked."""
+    facts = {**gpu_facts(), **software_facts(), **host_facts(), "commit": told or commit(root)}
     findings.data.update(facts)
     rows = findings.table("Machine", ["", ""])
     rows += [[name, value] for name, value in facts.items()]

@@ -27,10 +27,15 @@ class TestCounts:
 
 
 def run_gpu_tests(findings: Findings, root: Path, marker: str = "gpu") -> None:
-    """The section: `python -m pytest -m gpu` in the checkout."""
+    """The section: `python -m pytest -m gpu` in the checkout, which may be read-only.
+
+    -P: the package is the installed one. The checkout's folder of that name isn't whole without an installation, since
+    kernels/ and models/ lie beside it.
+    """
     with tempfile.TemporaryDirectory() as folder:
         junit = Path(folder) / "junit.xml"
-        command = [sys.executable, "-m", "pytest", "-m", marker, "-q", "-p", "no:cacheprovider", f"--junitxml={junit}"]
+        command = [sys.executable, "-P", "-B", "-m", "pytest", "-m", marker, "-q", "-p", "no:cacheprovider"]
+        command += [f"--basetemp={folder}/tests", f"--junitxml={junit}"]
         done = run_limited(command, max(findings.left - MARGIN_SECONDS, 1.0), root)
         text = junit.read_text(encoding="utf-8") if junit.is_file() else None
     findings.data["returncode"] = done.returncode

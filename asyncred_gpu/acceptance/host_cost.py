@@ -130,7 +130,7 @@ def host_time(
     """The section: of the solver at these points, of which the first is the figure aimed at."""
     columns = ["", "launch", "collect", "engine", "host in all", "engine on a null runtime", "update"]
     rows = findings.table(f"Host time, µs an update, {precision}", columns)
-    for point in points:
+    for point in findings.in_time(points):
         solver = solver_at(machine, case, point, precision)
         timed: list[TimedRuntime] = []
         result = run(_timing(machine.factory(solver), timed), solver, sweeps, case.start, case.truth)

@@ -16,6 +16,7 @@ from ..precision import offered_precisions
 from ..result import Result, Schedule
 from ..runtime.device import Device
 from ..solver import GpuAsyncRED, RuntimeFactory
+from .captures import Captures
 from .cases import TAU, Case
 from .timing import CudaTimer, Timer
 
@@ -69,6 +70,17 @@ class GpuMachine:
 
     def __init__(self, name: str) -> None:
         self.solver_device = name
+        self.captures = Captures()
+
+    def unusable(self) -> str | None:
+        """Why nothing more can be run in this process; None if it can."""
+        if self.captures.underway:
+            return "a capture failed, and torch's allocator may still be in it"
+        try:
+            torch.cuda.synchronize(self.solver_device)
+        except RuntimeError as error:
+            return f"it reported {(str(error).splitlines() or ['an error'])[0]}"
+        return None
 
     @cached_property
     def device(self) -> Device:

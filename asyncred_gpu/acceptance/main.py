@@ -16,6 +16,7 @@ import torch
 from ..denoiser import resolve_halo
 from .cases import Cases
 from .correctness import check_fixed_point, check_ordered, check_replay
+from .denoisers import denoiser_rates
 from .environment import describe, why_no_gpu
 from .gpu_tests import run_gpu_tests
 from .host_cost import host_time
@@ -23,9 +24,9 @@ from .machine import GpuMachine, Machine
 from .measured import Measured, Point
 from .memory import peak_memory
 from .report import exit_status, files_for, make_report, summary, to_markdown
-from .roofline import conv_rates, copy_bandwidth, network_rates
+from .roofline import conv_rates, copy_bandwidth
 from .sanitizer import memcheck
-from .sections import Findings, Outcome, Section, run_sections
+from .sections import Findings, Outcome, Section, run_sections, usable
 from .stages import chain_fractions, stage_times
 from .sweeps import sweep_rates
 from .time_to_snr import time_to_snr
@@ -44,6 +45,7 @@ class Plan:
     machine: Machine
     root: Path
     quick: bool
+    commit: str | None = None
     cases: Cases = field(default_factory=Cases)
     measured: Measured = field(default_factory=Measured)
 
@@ -54,20 +56,31 @@ def main(arguments: Sequence[str] | None = None, root: Path | None = None) -> in
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--out", type=Path, default=root / "docs" / "results", help="folder of the report")
     options.add_argument("--quick", action="store_true", help="less of everything, in about 3 minutes")
+    options.add_argument("--commit", help="the checkout's, where git can't tell it")
     chosen = options.parse_args(arguments)
     if (reason := why_no_gpu()) is not None:
         print(reason, file=sys.stderr)
         return NO_GPU
-    plan = Plan(GpuMachine(f"cuda:{torch.cuda.current_device()}"), root, chosen.quick)
+    machine = GpuMachine(f"cuda:{torch.cuda.current_device()}")
+    plan = Plan(machine, root, chosen.quick, chosen.commit)
     budget = QUICK_SECONDS if chosen.quick else BUDGET_SECONDS
     faulthandler.dump_traceback_later(budget + HANG_SECONDS, exit=True)
     try:
-        return carry_out(make_sections(plan), torch.cuda.get_device_name(), chosen.out, chosen.quick, budget)
+        with machine.captures.watched():
+            name = torch.cuda.get_device_name()
+            return carry_out(make_sections(plan), name, chosen.out, chosen.quick, budget, machine.unusable)
     finally:
         faulthandler.cancel_dump_traceback_later()
 
 
-def carry_out(sections: Sequence[Section], machine: str, out: Path, quick: bool, budget: float) -> int:
+def carry_out(
+    sections: Sequence[Section],
+    machine: str,
+    out: Path,
+    quick: bool,
+    budget: float,
+    unusable: Callable[[], str | None] = usable,
+) -> int:
     """Run the sections, write the report after each, print what it comes to."""
     begun = datetime.now(UTC).isoformat(timespec="seconds")
     files = files_for(out, machine)
@@ -80,7 +93,7 @@ def carry_out(sections: Sequence[Section], machine: str, out: Path, quick: bool,
         files.write(report, to_markdown(report))
 
     save(())
-    run_sections(sections, budget, save, say)
+    run_sections(sections, budget, save, say, unusable=unusable)
     report = make_report(machine, begun, quick, outcomes, finished=True)
     print(to_markdown(report))
     print("\n".join(summary(report)))  # once more: of a long output only the end may come back
@@ -95,7 +108,7 @@ def say(text: str) -> None:
 
 def make_sections(plan: Plan) -> list[Section]:
     """All sections, in order: what later ones need comes first, what may take long comes last."""
-    return [*_checks(plan), *_benchmarks(plan), Section("compute-sanitizer", memcheck, most=80, least=20)]
+    return [*_checks(plan), *_benchmarks(plan), Section("compute-sanitizer", memcheck, 80, 20, needs_gpu=False)]
 
 
 def _checks(plan: Plan) -> list[Section]:
@@ -104,9 +117,9 @@ def _checks(plan: Plan) -> list[Section]:
     large = partial(check_fixed_point, machine=machine, side=200, workers=8, sweeps=70, on_cpu=not quick)
     replay = partial(check_replay, machine=machine)
     return [
-        Section("environment", lambda findings: describe(findings, plan.root), most=20),
-        Section("GPU tests", lambda findings: run_gpu_tests(findings, plan.root), most=60 if quick else 120, least=15),
-        Section("problems", cases.prepare, most=40),
+        Section("environment", lambda findings: describe(findings, plan.root, plan.commit), most=20),
+        Section("GPU tests", lambda findings: run_gpu_tests(findings, plan.root), 60 if quick else 120, 15, False),
+        Section("problems", cases.prepare, most=40, needs_gpu=False),
         Section("fixed point, 256²", lambda findings: fixed(findings, case=cases.small), most=40, least=10),
         Section("fixed point, 800²", lambda findings: large(findings, case=cases.large), most=80, least=10),
         Section("replay, 256²", lambda findings: replay(findings, case=cases.small, side=64, sweeps=4), most=30),
@@ -130,7 +143,7 @@ def _benchmarks(plan: Plan) -> list[Section]:
 
     def network(findings: Findings) -> None:
         halo = resolve_halo("exact", cases.network)
-        network_rates(findings, machine, measured, cases.network, halo)
+        denoiser_rates(findings, machine, measured, cases.network, halo)
 
     return [
         Section("copy bandwidth", lambda findings: copy_bandwidth(findings, machine, measured), most=20),

@@ -23,7 +23,7 @@ def peak_memory(
     """The section: an estimate below the peak would let a run begin that can't end."""
     columns = ["", "precision", "allocated", "reserved", "estimate", "allocated / estimate"]
     rows = findings.table("Peak memory of a run, MiB", columns)
-    for point, precision in plans:
+    for point, precision in findings.in_time(plans, lambda plan: f"{plan[0]}, {plan[1]}"):
         allocated, reserved = machine.reset_peak()
         solver = solver_at(machine, case, point, precision)
         needed: list[MemoryNeeded] = []

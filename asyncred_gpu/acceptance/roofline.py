@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import nn
 
-from ..denoiser import DenoiserSettings, DeviceDenoiser
 from ..layers import DTYPES
-from .floors import conv_operations, fraction, network_operations
+from .floors import conv_operations
 from .machine import Machine
 from .measured import Measured
 from .sections import Findings
@@ -43,12 +42,17 @@ def conv_rates(
 ) -> None:
     """The section: the best rate of a convolution of the DnCNN's middle layers, the roofline of a precision."""
     title = f"Convolution {channels}→{channels}, 3×3 on {side}², TFLOP/s by crops at once"
-    rows = findings.table(title, ["precision", *(str(count) for count in crops), "best"])
-    for precision in machine.precisions:
-        rates = [conv_rate(machine, precision, count, channels, side) for count in crops]
-        measured.rates[precision] = max(rates)
-        rows.append([precision, *(rate / 1e12 for rate in rates), max(rates) / 1e12])
-        findings.data[precision] = dict(zip(map(str, crops), rates, strict=True))
+    table = findings.table(title, ["precision", *map(str, crops), "best"])
+    rows: dict[str, list[Any]] = {name: [name, *(None for _ in crops), None] for name in machine.precisions}
+    table.extend(rows.values())
+    points = {f"{precision}, {count} crops": (precision, count) for precision in machine.precisions for count in crops}
+    for name in findings.in_time(points):
+        precision, count = points[name]
+        with findings.attempt(name):
+            rate = conv_rate(machine, precision, count, channels, side)
+            best = measured.rates[precision] = max(rate, measured.rates.get(precision, 0.0))
+            rows[precision][1 + crops.index(count)], rows[precision][-1] = rate / 1e12, best / 1e12
+            findings.data.setdefault(precision, {})[str(count)] = rate
 
 
 def conv_rate(machine: Machine, precision: str, count: int, channels: int, side: int) -> float:
@@ -62,36 +66,3 @@ def conv_rate(machine: Machine, precision: str, count: int, channels: int, side:
         seconds = machine.timer.operations([work])
     inner = side - 2
     return conv_operations(count, channels, channels, KERNEL, inner, inner) / seconds
-
-
-def network_rates(
-    findings: Findings,
-    machine: Machine,
-    measured: Measured,
-    network: nn.Module,
-    halo: int,
-    side: int = CROP_SIDE,
-    crops: Sequence[int] = CROPS,
-) -> None:
-    """The section: the whole denoiser against the roofline, as the solver runs it and with cuDNN's fused layers."""
-    rows = findings.table(f"Denoiser alone on {side}², share of the roofline by crops at once", ["", *map(str, crops)])
-    for precision in machine.precisions:
-        for fused in (False, True) if precision in ("float16", "bfloat16") else (False,):
-            seconds = [denoiser_seconds(machine, network, halo, precision, count, side, fused) for count in crops]
-            floors = [
-                measured.ceilings().arithmetic(network_operations(network, side, side) * n, precision) for n in crops
-            ]
-            shares = [fraction(floor, found) for floor, found in zip(floors, seconds, strict=True)]
-            name = f"{precision}{', fused' if fused else ''}"
-            rows.append([name, *shares])
-            findings.data[name] = {"seconds": seconds, "shares": shares}
-
-
-def denoiser_seconds(
-    machine: Machine, network: nn.Module, halo: int, precision: str, count: int, side: int, fused: bool
-) -> float:
-    place = machine.device.torch
-    settings = DenoiserSettings(halo, precision, 1.0)
-    denoiser = DeviceDenoiser(network, settings, place, deterministic=False, fused=fused)
-    crops = torch.rand(count, 1, side, side, device=place)
-    return machine.timer.operations([operation("network", lambda: denoiser.residual(crops))])

@@ -30,7 +30,7 @@ def memcheck(findings: Findings, tool: str | None = None, arguments: tuple[str, 
     tool = tool or find_sanitizer()
     if tool is None:
         raise LeftOut(f"{TOOL} is not there (neither on the path nor in {FOLDER})")
-    command = [tool, *OPTIONS, sys.executable, "-m", "asyncred_gpu.acceptance.small", *arguments]
+    command = [tool, *OPTIONS, sys.executable, "-P", "-m", "asyncred_gpu.acceptance.small", *arguments]
     seconds = max(findings.left - MARGIN_SECONDS, 1.0)
     done = run_limited(command, seconds)
     findings.data.update(command=" ".join(command), returncode=done.returncode, output=done.tail(60))

@@ -8,14 +8,18 @@ from __future__ import annotations
 import signal
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 PASSED, FAILED, LEFT_OUT = "passed", "failed", "left out"
 
+# A point may take so much longer than the longest before it, when it is asked whether there is time for it.
+LONGER = 1.5
+
+T = TypeVar("T")
 Say = Callable[[str], None]
 Alarm = Callable[[float], AbstractContextManager[None]]
 
@@ -28,6 +32,11 @@ class TooLong(Exception):
     """A section used up its seconds."""
 
 
+def usable() -> str | None:
+    """Nothing is known against it."""
+    return None
+
+
 @dataclass
 class Findings:
     """What a section finds; kept as far as it came if it ends early. Owned by the section while it runs.
@@ -35,6 +44,7 @@ class Findings:
     Args:
         ends: when its seconds are over, on `clock`.
         say: tells the user how far it is.
+        unusable: why nothing more can be run on the GPU in this process, None if it can.
     Attributes:
         data: raw numbers, for the JSON.
         tables: for people: title, columns, rows.
@@ -45,6 +55,7 @@ class Findings:
     ends: float
     say: Say
     clock: Callable[[], float] = time.monotonic
+    unusable: Callable[[], str | None] = usable
     data: dict[str, Any] = field(default_factory=dict)
     tables: list[dict[str, Any]] = field(default_factory=list)
     measured: dict[str, float | None] = field(default_factory=dict)
@@ -66,6 +77,30 @@ class Findings:
         self.left_out.append(what)
         self.say(f"  left out: {what}")
 
+    def in_time(self, points: Iterable[T], name: Callable[[T], str] = str) -> Iterator[T]:
+        """The points one after the other while there is time for one more; the others are left out, by name."""
+        points, longest = list(points), 0.0
+        for number, point in enumerate(points):
+            if self.left <= LONGER * longest:
+                rest = points[number:]
+                self.leave_out(f"{len(rest)} of {len(points)}: {'; '.join(map(name, rest))}")
+                return
+            begun = self.clock()
+            yield point
+            longest = max(longest, self.clock() - begun)
+
+    @contextmanager
+    def attempt(self, what: str) -> Iterator[None]:
+        """A part whose failure is reported and doesn't stop the section, unless the GPU can't be used any more."""
+        try:
+            yield
+        except (LeftOut, TooLong):
+            raise
+        except Exception as error:
+            self.check(False, f"{what}: {type(error).__name__}: {error}")
+            if self.unusable() is not None:
+                raise
+
     def table(self, title: str, columns: Sequence[str]) -> list[list[Any]]:
         """A new table; append rows to what is returned."""
         rows: list[list[Any]] = []
@@ -81,23 +116,26 @@ class Section:
         run: fills the findings; may raise LeftOut.
         most: seconds after which it is interrupted.
         least: seconds without which it isn't worth starting.
+        needs_gpu: it works on the GPU in this process, so not after something spoilt that.
     """
 
     name: str
     run: Callable[[Findings], None]
     most: float
     least: float = 5.0
+    needs_gpu: bool = True
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a section ended; `error` is a traceback, or why it was left out."""
+    """How a section ended; `error` is a traceback, or why it was left out; `unusable` as in Findings, afterwards."""
 
     name: str
     status: str
     seconds: float
     error: str | None
     findings: Findings
+    unusable: str | None = None
 
 
 def run_sections(
@@ -107,26 +145,37 @@ def run_sections(
     say: Say,
     alarm: Alarm | None = None,
     clock: Callable[[], float] = time.monotonic,
+    unusable: Callable[[], str | None] = usable,
 ) -> list[Outcome]:
-    """Run them within `budget` seconds in all; `save` is called after each with all outcomes so far."""
+    """Run them within `budget` seconds in all; `save` is called after each with all outcomes so far.
+
+    The section after which the GPU can't be used any more has failed, and the others that need it are left out.
+    """
     ends = clock() + budget
     outcomes: list[Outcome] = []
+    spoilt: str | None = None
     for number, section in enumerate(sections, 1):
         left = ends - clock()
         say(f"[{number}/{len(sections)}] {section.name} ({left:.0f} s left)")
-        findings = Findings(clock() + min(section.most, left), say, clock)
-        if left < section.least:
+        findings = Findings(clock() + min(section.most, left), say, clock, unusable)
+        if spoilt is not None and section.needs_gpu:
+            outcome = Outcome(section.name, LEFT_OUT, 0.0, spoilt, findings)
+        elif left < section.least:
             reason = f"it needs about {section.least:.0f} s, and {max(left, 0.0):.0f} s of {budget:.0f} s were left"
             outcome = Outcome(section.name, LEFT_OUT, 0.0, reason, findings)
         else:
-            outcome = _run(section, findings, alarm or alarm_after, clock)
+            outcome = _run(section, findings, alarm or alarm_after, clock, unusable if section.needs_gpu else usable)
+            if outcome.unusable is not None and spoilt is None:
+                spoilt = f"the GPU can't be used any more since “{section.name}”: {outcome.unusable}"
         say(f"  {outcome.status}, {outcome.seconds:.1f} s" + (f": {last_line(outcome.error)}" if outcome.error else ""))
         outcomes.append(outcome)
         save(outcomes)
     return outcomes
 
 
-def _run(section: Section, findings: Findings, alarm: Alarm, clock: Callable[[], float]) -> Outcome:
+def _run(
+    section: Section, findings: Findings, alarm: Alarm, clock: Callable[[], float], unusable: Callable[[], str | None]
+) -> Outcome:
     begun, error, status = clock(), None, PASSED
     try:
         with alarm(findings.left):
@@ -135,9 +184,11 @@ def _run(section: Section, findings: Findings, alarm: Alarm, clock: Callable[[],
         status, error = LEFT_OUT, str(reason)
     except Exception:  # whatever it is, it is reported, and the other sections run
         status, error = FAILED, traceback.format_exc()
+    spoilt = unusable()
+    findings.check(spoilt is None, f"the GPU can't be used any more: {spoilt}")
     if findings.failures:
         status = FAILED
-    return Outcome(section.name, status, clock() - begun, error, findings)
+    return Outcome(section.name, status, clock() - begun, error, findings, spoilt)
 
 
 def last_line(text: str) -> str:

@@ -96,10 +96,8 @@ def chain_fractions(
     columns = ["blocks a launch", "µs a block", "floor: arithmetic, µs", "floor: memory, µs", "share of the roofline"]
     rows = findings.table(title, columns)
     best = None
-    for size in (one for one in sizes if one <= len(case.on_blocks(side).grid)):
-        if findings.left <= 0:
-            findings.leave_out(f"{title}: {size} blocks a launch and more")
-            break
+    blocks = len(case.on_blocks(side).grid)
+    for size in findings.in_time(size for size in sizes if size <= blocks):
         bench = make_bench(machine, case, side, precision, size)
         seconds = machine.timer.commands(bench.launches)
         arithmetic, memory = (

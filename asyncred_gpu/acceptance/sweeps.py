@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,16 +16,27 @@ from .machine import Machine, make_solver, run
 from .measured import Measured, Point
 from .sections import Findings
 
-IN_FLIGHT = (8, 16, 4, 2, 1)  # the most promising first, in case the time runs out
+IN_FLIGHT = (8, 16, 4, 2, 1)  # the most promising first
 PER_LAUNCH = (1, 2, 4, 8)
 # Sweeps at the start that don't count.
 WARM_SWEEPS = 4
 
 
-def points(side: int, blocks: int) -> Iterator[Point]:
-    """All with a legal number of updates in flight."""
-    for in_flight in (count for count in IN_FLIGHT if count <= blocks):
-        yield from (Point(side, in_flight // size, size) for size in PER_LAUNCH if in_flight % size == 0)
+def points(blocks: Mapping[int, int]) -> list[Point]:
+    """All with a legal number of updates in flight, the most informative first; blocks: their number, by side.
+
+    The first side comes first. A new side or number a launch costs cuDNN a search for every layer, so that what shares
+    one comes together.
+    """
+    main, *others = blocks
+    return [
+        Point(side, in_flight // size, size)
+        for sides in ([main], others)
+        for size in PER_LAUNCH
+        for side in sides
+        for in_flight in IN_FLIGHT
+        if in_flight <= blocks[side] and in_flight % size == 0
+    ]
 
 
 def sweep_seconds(result: Result, blocks: int) -> float:
@@ -47,32 +58,27 @@ def sweep_rates(
     columns = ["block", "in flight", "blocks a launch", "sweeps/s", "ms a sweep", "share of the roofline"]
     rows = findings.table(f"Sweeps of {case.name}, {precision}", columns)
     found: dict[Point, float] = {}
-    for side in sides:
-        grid, halo = case.on_blocks(side).grid, case.setup(side, precision, 1).denoiser.halo
-        floor = measured.ceilings().arithmetic(sweep_operations(case.network, grid, halo), precision)
-        for point in points(side, len(grid)):
-            if findings.left <= 0:
-                findings.leave_out(str(point))
-                continue
+    grids = {side: case.on_blocks(side).grid for side in sides}
+    for point in findings.in_time(points({side: len(grid) for side, grid in grids.items()})):
+        seconds = math.nan
+        with findings.attempt(str(point)):
             seconds = time_point(findings, machine, case, point, precision, sweeps)
-            if math.isnan(seconds):
-                continue
-            found[point] = seconds
-            share = fraction(floor, seconds)
-            rows.append([f"{side}²", point.in_flight, point.per_launch, 1 / seconds, 1e3 * seconds, share])
-            findings.data[str(point)] = {"seconds": seconds, "floor": floor}
-            findings.measured["sweep"] = 1e3 * min(found.values())
-            measured.best = best_with_momentum(case, found) or measured.best
+        if math.isnan(seconds):
+            continue
+        found[point] = seconds
+        halo = case.setup(point.side, precision, 1).denoiser.halo
+        floor = measured.ceilings().arithmetic(sweep_operations(case.network, grids[point.side], halo), precision)
+        share = fraction(floor, seconds)
+        rows.append([f"{point.side}²", point.in_flight, point.per_launch, 1 / seconds, 1e3 * seconds, share])
+        findings.data[str(point)] = {"seconds": seconds, "floor": floor}
+        findings.measured["sweep"] = 1e3 * min(found.values())
+        measured.best = best_with_momentum(case, found) or measured.best
 
 
 def time_point(findings: Findings, machine: Machine, case: Case, point: Point, precision: str, sweeps: int) -> float:
-    """Seconds of a sweep, nan if the run failed, which doesn't stop the others."""
-    try:
-        solver = solver_at(machine, case, point, precision)
-        result = run(machine.factory(solver), solver, sweeps, case.start)
-    except (RuntimeError, ValueError, MemoryError) as error:
-        findings.check(False, f"{point}: {error}")
-        return math.nan
+    """Seconds of a sweep, nan if the run was too short to say."""
+    solver = solver_at(machine, case, point, precision)
+    result = run(machine.factory(solver), solver, sweeps, case.start)
     findings.check(result.status is Status.MAX_SWEEPS, f"{point} ended with {result.status.name}")
     return sweep_seconds(result, len(solver.operator.grid))
 

@@ -75,11 +75,9 @@ def time_to_snr(
         for kind, minibatch in (("BG", None), ("SG", max(1, case.operator.measurements // MINIBATCHES))):
             methods[f"Async-RED {kind}, {point}"] = asynchronous(machine, case, point, precision, minibatch, sweeps)
     timed = []
-    for name, method in methods.items():
-        if findings.left <= 0:
-            findings.leave_out(name)
-            continue
-        timed.append(Timed(name, method(), method()))
+    for name in findings.in_time(methods):
+        with findings.attempt(name):
+            timed.append(Timed(name, methods[name](), methods[name]()))
     compare(findings, timed, fixed, levels)
 
 

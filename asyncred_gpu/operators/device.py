@@ -57,6 +57,7 @@ class Batch:
         residual: (size, …) as `DeviceOperator.residual_shape` says.
         gradient: (size, parts, block_rows, block_cols) float32: their sum over parts is A_iᵀ W (A x − y), unscaled.
         pixels: (size, block_rows, block_cols) float32: what will be published.
+        turned: (size, block_cols, block_rows) float32: `pixels` with rows and columns exchanged.
         host_tasks: the launch's tasks on the host, for what can't be captured; changes with every launch.
     """
 
@@ -68,6 +69,7 @@ class Batch:
     residual: Tensor
     gradient: Tensor
     pixels: Tensor
+    turned: Tensor
     host_tasks: Callable[[], Sequence[Task]]
 
 

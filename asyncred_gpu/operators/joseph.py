@@ -13,12 +13,20 @@ import numpy.typing as npt
 
 from ..blocks import FloatArray, Window
 from ..kernels.host_build import host_kernels
-from .footprint import Footprint, ParallelGeometry
+from .footprint import Float64Array, Footprint, ParallelGeometry
 
 # struct RayFan of kernels/joseph.h
 RAY_FAN = np.dtype(
-    [("first", "f8"), ("per_ray", "f8"), ("per_line", "f8"), ("length", "f4"), ("along_rows", "i4")], align=True
+    [
+        *((name, "f4") for name in ("first", "first_rest", "per_ray", "per_ray_rest")),
+        *((name, "f4") for name in ("per_line", "rays_a_pixel", "reach", "length")),
+        *((name, "i4") for name in ("rays_near", "along_rows")),
+        ("unused", "i4", (2,)),
+    ]
 )
+# A kernel's search for the rays near a pixel begins early by this much of the largest number in it: its six roundings,
+# and the two of a position, are half of that.
+SEARCH_ROUNDING = 2.0**-20
 
 
 class JosephProjector:
@@ -59,13 +67,24 @@ def ray_fans(geometry: ParallelGeometry, window: Window, footprint: Footprint) -
     cos, sin = np.cos(geometry.angles), np.sin(geometry.angles)
     t = (footprint.start - geometry.center) * geometry.spacing - geometry.axis_shift(window)
     along_rows = np.abs(cos) > np.abs(sin)
-    fans = np.zeros(len(t), RAY_FAN)
     with np.errstate(divide="ignore", invalid="ignore"):  # the branch not taken may divide by zero
         across_rows = (t - (rows - 1) / 2 * sin) / cos + (cols - 1) / 2
         across_cols = (rows - 1) / 2 - (t + (cols - 1) / 2 * cos) / sin
-        fans["first"] = np.where(along_rows, across_rows, across_cols)
-        fans["per_ray"] = np.where(along_rows, geometry.spacing / cos, -geometry.spacing / sin)
-        fans["per_line"] = np.where(along_rows, sin / cos, cos / sin)
+        first = np.where(along_rows, across_rows, across_cols)
+        per_ray = np.where(along_rows, geometry.spacing / cos, -geometry.spacing / sin)
+        per_line = np.where(along_rows, sin / cos, cos / sin)
+    fans = np.zeros(len(t), RAY_FAN)
+    fans["first"], fans["first_rest"] = _two_floats(first)
+    fans["per_ray"], fans["per_ray_rest"] = _two_floats(per_ray)
+    fans["per_line"], fans["rays_a_pixel"] = per_line, 1 / per_ray
     fans["length"] = 1 / np.maximum(np.abs(cos), np.abs(sin))
+    reach = 1 / np.abs(per_ray) + SEARCH_ROUNDING * ((np.abs(first) + rows + cols) / np.abs(per_ray) + 1)
+    fans["reach"], fans["rays_near"] = reach, (2 * reach).astype(np.int32) + 1
     fans["along_rows"] = along_rows
     return fans
+
+
+def _two_floats(values: Float64Array) -> tuple[FloatArray, FloatArray]:
+    """float32 arrays whose sum is `values` to 48 bits."""
+    nearest = values.astype(np.float32)
+    return nearest, (values - nearest).astype(np.float32)

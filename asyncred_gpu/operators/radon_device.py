@@ -86,7 +86,7 @@ class JosephOnDevice:
         return self._job(
             *("forward", size * self._angles * self._width, self._image, self._blocks, self._fans),
             *(self._scene.memory, batch.tasks[first * TASK.itemsize :], batch.slots[part], size, self._width),
-            batch.pixels[part],
+            *(batch.pixels[part], batch.turned[part]),
         )
 
     def _job(self, name: str, items: int, *arguments: Tensor | int | float | None) -> Job:

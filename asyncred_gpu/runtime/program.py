@@ -24,7 +24,7 @@ from .device import Access, Device, Operation, Region, access
 from .stage import Stage
 
 # A block's pixels are dealt out to this many threads, each of which sums its own part of ‖G‖².
-LANES = 4096
+LANES = 16384
 
 
 class _HostTasks:
@@ -72,6 +72,7 @@ class BlockProgram:
             gradient=self._buffer(size, stage.operator.parts, height, width),
             pixels=self._buffer(size, height, width),
             host_tasks=self._host.get,
+            turned=self._buffer(size, width, height),
         )
 
     def _buffer(self, *shape: int) -> Tensor:
@@ -149,7 +150,7 @@ class BlockProgram:
         denoiser = self._stage.denoiser
         return Operation(
             "network",
-            lambda: _copy(self._noise, denoiser.residual(self._crops)),
+            lambda: denoiser.residual_into(self._crops, self._noise),
             lambda: touched,
             denoiser.capturable,
         )
@@ -176,7 +177,7 @@ class BlockProgram:
         return self._kernel(
             *("step", batch.size * self._lanes, scene.image, scene.blocks, scene.memory, batch.tasks, batch.slots),
             *(batch.size, stage.operator.parts, batch.gradient, self._totals[0], stage.reference, batch.pixels),
-            *(self._momentum, self._lanes, self._sums[1]),
+            *(batch.turned, self._momentum, self._lanes, self._sums[1]),
             touched=lambda: access(
                 [self._own("descriptor"), self._own("gradient"), *self._own_front_slots()],
                 [self._own("pixels"), self._own("sums")],

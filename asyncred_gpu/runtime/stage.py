@@ -39,13 +39,20 @@ def make_stages(devices: Sequence[Device], setup: WorkerSetup, image: FloatArray
     stages = []
     for number, device in enumerate(devices):
         scene = make_scene(device, setup.operator.grid, layout, setup.denoiser.halo, image)
+        denoiser = DeviceDenoiser(
+            setup.network,  # type: ignore[arg-type]
+            setup.denoiser,
+            device.torch,
+            deterministic,
+            kernels=device.kernels,
+        )
         stages.append(
             Stage(
                 number,
                 device,
                 scene,
                 setup.operator.on_device(scene),
-                DeviceDenoiser(setup.network, setup.denoiser, device.torch, deterministic),  # type: ignore[arg-type]
+                denoiser,
                 _moved(setup.mask, device),
                 _moved(setup.reference, device),
             )
