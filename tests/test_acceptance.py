@@ -896,17 +896,22 @@ def test_values_are_checked_after_freed_memory_is_poisoned(reads_freed):
             return denoiser.residual(images) * (freed if reads_freed else 1.0)
 
     exact = exact_residual(machine, NETWORK, 3, images)
-    error = value_error(Reads(), exact, images, lambda device: freed.fill_(math.nan))
+    error = value_error(Reads(), exact, images, lambda device, nbytes: freed.fill_(math.nan))
     assert math.isnan(error) == reads_freed and (error <= TOLERANCES["float32"]) == (not reads_freed)
 
 
 def test_the_poison_is_nan_in_every_format_and_lies_in_several_places(monkeypatch):
     filled, full = [], torch.full
-    monkeypatch.setattr("asyncred_gpu.acceptance.denoisers.POISON_BYTES", 64)
     monkeypatch.setattr(torch, "full", lambda *arguments, **options: filled.append(full(*arguments, **options)))
-    poison_freed(torch.device("cpu"))
-    assert len(filled) == 8 and all(
-        piece.view(dtype).isnan().all() for piece in filled for dtype in (torch.float32, torch.float16, torch.bfloat16)
+    poison_freed(torch.device("cpu"), 2**20)
+    assert (
+        {len(piece) for piece in filled} == {2**20, 2**19}
+        and len(filled) == 16
+        and all(
+            piece.view(dtype).isnan().all()
+            for piece in filled
+            for dtype in (torch.float32, torch.float16, torch.bfloat16)
+        )
     )
 
 

@@ -27,7 +27,9 @@ REDUCED = ("float16", "bfloat16")
 TOLERANCES = {"float32": 1e-4, "tf32": 2e-3, "float16": 2e-3, "bfloat16": 1.5e-2}
 # Where all variants are compared; the first of them is measured elsewhere too.
 COMPARED = (1, 4)
-POISON_BYTES = 2**26
+# What the widest features take a pixel, in float32; and what the allocator keeps apart from larger memory.
+FEATURE_BYTES = 4 * 64
+SMALL_BYTES = 2**19
 POISON_PIECES = 8
 
 
@@ -141,17 +143,21 @@ def exact_residual(machine: Machine, network: nn.Module, halo: int, images: Tens
 
 
 def value_error(
-    denoiser: DeviceDenoiser, exact: Tensor, images: Tensor, poison: Callable[[torch.device], None] | None = None
+    denoiser: DeviceDenoiser, exact: Tensor, images: Tensor, poison: Callable[[torch.device, int], None] | None = None
 ) -> float:
     """‖R − exact‖ / ‖exact‖; nan if R holds one, as from memory that nobody wrote."""
-    (poison or poison_freed)(images.device)
+    (poison or poison_freed)(images.device, images.numel() * FEATURE_BYTES)
     found = denoiser.residual(images).double()
     return float(torch.linalg.vector_norm(found - exact)) / float(torch.linalg.vector_norm(exact.double()))
 
 
-def poison_freed(device: torch.device) -> None:
-    """Fill memory with NaN and free it: what is allocated next gets that. All bits set are a NaN in every format."""
-    filled = [torch.full((POISON_BYTES,), 255, dtype=torch.uint8, device=device) for _ in range(POISON_PIECES)]
+def poison_freed(device: torch.device, nbytes: int) -> None:
+    """Fill memory with NaN and free it: what is allocated next, of at most `nbytes` each, gets that.
+
+    All bits set are a NaN in every format.
+    """
+    sizes = [nbytes, SMALL_BYTES] * POISON_PIECES
+    filled = [torch.full((size,), 255, dtype=torch.uint8, device=device) for size in sizes]
     del filled
 
 

@@ -42,7 +42,7 @@ class Operation:
     """
 
     name: str
-    run: Callable[[], None]
+    run: Callable[[], object]
     access: Callable[[], Access]
     capturable: bool = True
 
