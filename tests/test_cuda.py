@@ -170,6 +170,12 @@ def test_other_errors_pass_as_they_are():
     assert not isinstance(raised.value, WorkerError)
 
 
+def test_somebody_elses_error_while_capturing_passes_as_it_is():
+    with pytest.raises(RuntimeError, match="^somebody else's$") as raised:
+        failing("crop", RuntimeError("somebody else's"), after=0)
+    assert not isinstance(raised.value, WorkerError)
+
+
 def test_an_error_while_capturing_says_so():
     with pytest.raises(WorkerError, match=r"worker 0 on simulated device 0 failed while being set up: explained"):
         failing("crop", RuntimeError("CUDA out of memory"), after=0)

@@ -155,6 +155,16 @@ def test_an_interrupt_is_held_back_and_then_comes(nested):
     assert done == ["inside"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     with undisturbed():  # without one, nothing
         pass
+    thread = threading.Thread(target=lambda: done.append(in_a_thread()))
+    thread.start()
+    thread.join()
+    assert done[1:] == [signal.default_int_handler]
+
+
+def in_a_thread():
+    """The handler inside `undisturbed` of another thread: Python lets the main thread alone set one."""
+    with undisturbed():
+        return signal.getsignal(signal.SIGINT)
 
 
 def started():
