@@ -171,7 +171,7 @@ def test_other_errors_pass_as_they_are():
 
 
 def test_somebody_elses_error_while_capturing_passes_as_it_is():
-    with pytest.raises(RuntimeError, match="^somebody else's$") as raised:
+    with pytest.raises(RuntimeError, match=r"^somebody else's$") as raised:
         failing("crop", RuntimeError("somebody else's"), after=0)
     assert not isinstance(raised.value, WorkerError)
 
