@@ -52,7 +52,7 @@ from .settings import (
 WHITE_PERCENTILE = 99.9
 # More of the start's intensity than this outside the field of view is no noise.
 OUTSIDE_SHARE = 0.08
-# Workers on a GPU if nobody says: enough that one's gaps are filled by the others (scripts/gpu_acceptance.py tells).
+# Workers on a GPU if nobody says: a guess, for one's gaps to be filled by others; scripts/gpu_acceptance.py measures it.
 GPU_WORKERS = 4
 # The denoiser's precision is judged on this many crops of the start image.
 PRECISION_CROPS = 4
@@ -179,7 +179,7 @@ class GpuAsyncRED:
             ValueError, TypeError: input that can't be, before any work.
             WorkerError: a worker failed; nothing of the pool is left.
         """
-        return self._run(self._open(), max_sweeps, max_updates, time_limit, tol, x0, reference, callbacks, replay)
+        return self._run(None, max_sweeps, max_updates, time_limit, tol, x0, reference, callbacks, replay)
 
     def _open(self) -> RuntimeFactory:
         """What makes the runtime; on a GPU the operator prepares itself there, too."""
@@ -193,7 +193,7 @@ class GpuAsyncRED:
 
     def _run(
         self,
-        make_runtime: RuntimeFactory,
+        make_runtime: RuntimeFactory | None,
         max_sweeps: float | None,
         max_updates: int | None,
         time_limit: float | None,
@@ -213,6 +213,7 @@ class GpuAsyncRED:
         )
         truth = None if reference is None else self._reference(reference)
         begun = time.perf_counter()
+        make_runtime = make_runtime or self._open()
         prepared = self._prepare(x0, schedule)
         grid = self.operator.grid
         monitor = Monitor(grid, prepared.image, truth, math.inf if updates == UNLIMITED else updates / len(grid))
@@ -309,8 +310,8 @@ class GpuAsyncRED:
         if schedule is not None:
             return resolve_precision(str(schedule.settings["precision"]), self._kind) or "float32", ()
         grid = self.operator.grid
-        crops = [halo_crop(grid, index, self.halo).of(image) / np.float32(scale) for index in range(len(grid))]
-        crops = [crop for crop in crops if crop.shape == crops[0].shape][:PRECISION_CROPS]
+        alike = [index for index in range(len(grid)) if grid.window(index).shape == grid.window(0).shape]
+        crops = [halo_crop(grid, index, self.halo).of(image) / np.float32(scale) for index in alike[:PRECISION_CROPS]]
         device = torch.device(self.devices[0])
         chosen, errors = choose_precision(self.network, self.halo, torch.from_numpy(np.stack(crops)[:, None]), device)
         found = ", ".join(f"{name} {error:.1e}" for name, error in errors.items()) or "not to be had in another"

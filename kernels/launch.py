@@ -5,9 +5,11 @@ Arguments: a contiguous tensor (its address), an int (32 bits), a float (32 bits
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
+import torch
 from torch import Tensor
 
 
@@ -45,3 +47,8 @@ BLOCK = np.dtype(
 TASK = np.dtype(
     [("block", "i4"), ("length", "f4"), ("momentum", "f4"), ("gradient_scale", "f4"), ("nonnegative", "i4")]
 )
+
+
+def as_bytes(table: npt.NDArray[Any], device: torch.device) -> Tensor:
+    """A table of structs on a device, as the kernels take it."""
+    return torch.from_numpy(np.ascontiguousarray(table).view(np.uint8).reshape(-1).copy()).to(device)

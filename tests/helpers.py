@@ -12,11 +12,25 @@ import torch
 
 from asyncred_gpu import RadonCT
 from asyncred_gpu.blocks import BlockGrid
+from asyncred_gpu.kernels.host_build import HostBuildError, find_compiler
 from asyncred_gpu.models import DnCNN
 from asyncred_gpu.models.lipschitz import scale_network
 from asyncred_gpu.operators.radon import project
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+def _no_compiler() -> str:
+    """Why the kernels' host build can't be made here, or nothing."""
+    try:
+        find_compiler()
+    except HostBuildError as error:
+        return str(error)
+    return ""
+
+
+NO_COMPILER = _no_compiler()
+needs_compiler = pytest.mark.skipif(bool(NO_COMPILER), reason=NO_COMPILER)
 
 
 def needs(*names: str) -> pytest.MarkDecorator:

@@ -84,7 +84,7 @@ from asyncred_gpu.acceptance.timing import HostTimer, operation, turns_for
 from asyncred_gpu.baselines import gm_red
 from asyncred_gpu.blocks import BlockGrid
 from asyncred_gpu.denoiser import DenoiserSettings
-from asyncred_gpu.kernels.host_build import HostBuildError, HostKernels
+from asyncred_gpu.kernels.host_build import HostKernels
 from asyncred_gpu.models import DnCNN
 from asyncred_gpu.operators.astra_projectors import HostCalls
 from asyncred_gpu.runtime.cuda_setup import make_cuda_runtime
@@ -92,7 +92,7 @@ from asyncred_gpu.runtime.simulated_streams import Machine, SimulatedDevice
 from asyncred_gpu.runtime.stream_policies import RunAhead
 from asyncred_gpu.solver import intensity_scale_of
 
-from .helpers import LinearResidual, small_network, small_scan
+from .helpers import LinearResidual, needs_compiler, small_network, small_scan
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "scripts" / "gpu_acceptance.py"
@@ -667,17 +667,6 @@ class SimulatedMachine:
 
     def peak(self):
         return self.reserves, self.reserves
-
-
-def compiler():
-    try:
-        HostKernels()
-    except HostBuildError as error:
-        return str(error)
-    return None
-
-
-needs_compiler = pytest.mark.skipif(compiler() is not None, reason=f"needs a C++ compiler: {compiler()}")
 
 
 @pytest.fixture(scope="module")

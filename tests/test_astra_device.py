@@ -35,14 +35,9 @@ from asyncred_gpu.runtime.stream_policies import POLICIES
 from asyncred_gpu.slots import slot_layout
 from asyncred_gpu.task import Task
 
-from .helpers import blobs, half_turn, needs_gpu, relative, small_network, small_scan
+from .helpers import NO_COMPILER, blobs, half_turn, needs_compiler, needs_gpu, relative, small_network, small_scan
 
-try:
-    KERNELS = HostKernels()
-    NO_COMPILER = ""
-except HostBuildError as error:
-    NO_COMPILER = str(error)
-needs_compiler = pytest.mark.skipif(bool(NO_COMPILER), reason=NO_COMPILER)
+KERNELS = None if NO_COMPILER else HostKernels()
 no_gpu = pytest.mark.skipif(astra.use_cuda(), reason="shows what ASTRA does without a GPU")
 CPU = torch.device("cpu")
 GEOMETRIES = {

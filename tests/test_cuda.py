@@ -9,21 +9,16 @@ import pytest
 import torch
 
 from asyncred_gpu import GpuAsyncRED, Status, WorkerError, engine, launches
-from asyncred_gpu.kernels.host_build import HostBuildError, HostKernels, find_compiler
+from asyncred_gpu.kernels.host_build import HostKernels
 from asyncred_gpu.runtime import cuda
 from asyncred_gpu.runtime.cuda_setup import MemoryNeeded, check_memory, make_cuda_runtime, memory_needed
 from asyncred_gpu.runtime.simulated import RandomOrder, SimulatedRuntime
 from asyncred_gpu.runtime.simulated_streams import Machine, SimulatedDevice
 from asyncred_gpu.runtime.stream_policies import POLICIES
 
-from .helpers import LinearResidual, relative, small_network, small_scan
+from .helpers import LinearResidual, needs_compiler, relative, small_network, small_scan
 
-try:
-    find_compiler()
-    NO_COMPILER = ""
-except HostBuildError as error:
-    NO_COMPILER = str(error)
-pytestmark = pytest.mark.skipif(bool(NO_COMPILER), reason=NO_COMPILER)
+pytestmark = needs_compiler
 UPDATES = 40
 VARIANTS = {
     "plain": {},

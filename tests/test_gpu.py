@@ -9,7 +9,7 @@ import torch
 
 from asyncred_gpu import GpuAsyncRED, RadonCT
 from asyncred_gpu.denoiser import DenoiserSettings
-from asyncred_gpu.kernels.host_build import HostBuildError, HostKernels, find_compiler
+from asyncred_gpu.kernels.host_build import HostKernels
 from asyncred_gpu.red import Step
 from asyncred_gpu.runtime.base import WorkerSetup
 from asyncred_gpu.runtime.cuda_setup import make_cuda_runtime
@@ -20,14 +20,9 @@ from asyncred_gpu.runtime.stage import make_stages
 from asyncred_gpu.runtime.stream_policies import POLICIES
 from asyncred_gpu.task import Task
 
-from .helpers import gpu_marks, needs_gpu, relative, small_network, small_scan
+from .helpers import gpu_marks, needs_compiler, needs_gpu, relative, small_network, small_scan
 
-try:
-    find_compiler()
-    NO_COMPILER = ""
-except HostBuildError as error:
-    NO_COMPILER = str(error)
-pytestmark = pytest.mark.skipif(bool(NO_COMPILER), reason=NO_COMPILER)
+pytestmark = needs_compiler
 KINDS = ["simulated", pytest.param("cuda", marks=gpu_marks())]
 
 

@@ -13,7 +13,7 @@ import torch
 from asyncred_gpu import RadonCT
 from asyncred_gpu.blocks import BlockGrid, Window
 from asyncred_gpu.kernels import host_build
-from asyncred_gpu.kernels.host_build import HostBuildError, HostKernels
+from asyncred_gpu.kernels.host_build import HostKernels
 from asyncred_gpu.kernels.launch import BLOCK, IMAGE, TASK
 from asyncred_gpu.kernels.sources import FOLDER, kernel_files, signature
 from asyncred_gpu.operators.footprint import Footprint, ParallelGeometry, block_footprint
@@ -21,14 +21,10 @@ from asyncred_gpu.operators.joseph import RAY_FAN, ray_fans
 from asyncred_gpu.red import Step, move
 from asyncred_gpu.slots import slot_layout
 
-from .helpers import half_turn, joseph, relative
+from .helpers import NO_COMPILER, half_turn, joseph, needs_compiler, relative
 
-try:
-    KERNELS = HostKernels()
-    NO_COMPILER = ""
-except HostBuildError as error:
-    NO_COMPILER = str(error)
-pytestmark = pytest.mark.skipif(bool(NO_COMPILER), reason=NO_COMPILER)
+KERNELS = None if NO_COMPILER else HostKernels()
+pytestmark = needs_compiler
 LANES = 37  # divides nothing here
 
 

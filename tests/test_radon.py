@@ -10,15 +10,9 @@ from asyncred_gpu.kernels.host_build import HostBuildError, host_kernels
 from asyncred_gpu.operators import footprint as footprints
 from asyncred_gpu.operators.radon import project
 
-from .helpers import blobs, half_turn, joseph, relative, small_scan
+from .helpers import blobs, half_turn, joseph, needs_compiler, relative, small_scan
 
 RANDOM = np.random.default_rng(0)
-try:
-    host_kernels()
-    NO_COMPILER = ""
-except HostBuildError as error:
-    NO_COMPILER = str(error)
-needs_compiler = pytest.mark.skipif(bool(NO_COMPILER), reason=NO_COMPILER)
 PROJECTORS = ["astra", pytest.param("joseph", marks=needs_compiler)]
 GEOMETRIES = {
     "plain": dict(image=(48, 48), block=(16, 16), angles=half_turn(20), detectors=69, spacing=1.0, center=None),

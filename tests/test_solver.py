@@ -9,6 +9,7 @@ import torch
 
 from asyncred_gpu import DeviceError, GpuAsyncRED, RadonCT, Status, WorkerError, snr
 from asyncred_gpu.blocks import BlockGrid
+from asyncred_gpu.runtime.cpu import CpuRuntime
 
 from .helpers import LinearResidual, blobs, half_turn, relative, small_network, small_scan
 
@@ -255,6 +256,19 @@ BAD = [
     (dict(denoiser=WithRadius("x")), "receptive_radius='x' isn't a number of pixels"),
 ]
 NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+
+
+def test_bad_input_is_refused_before_a_device_is_opened(scan, network, monkeypatch):
+    opened = []
+    monkeypatch.setattr(GpuAsyncRED, "_open", lambda self: opened.append(self) or CpuRuntime)
+    solver = GpuAsyncRED(scan[0], network)
+    with pytest.raises(ValueError, match="max_sweeps=-1"):
+        solver.run(max_sweeps=-1)
+    with pytest.raises(ValueError, match="reference is zero"):
+        solver.run(reference=np.zeros((48, 48)))
+    assert not opened
+    solver.run(max_updates=1)
+    assert opened == [solver]
 
 
 @NO_GPU

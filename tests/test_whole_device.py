@@ -5,16 +5,11 @@ import pytest
 import torch
 
 from asyncred_gpu import RadonCT
-from asyncred_gpu.kernels.host_build import HostBuildError, HostKernels, find_compiler
+from asyncred_gpu.kernels.host_build import HostKernels
 
-from .helpers import half_turn, relative, small_scan
+from .helpers import half_turn, needs_compiler, relative, small_scan
 
-try:
-    find_compiler()
-    NO_COMPILER = ""
-except HostBuildError as error:
-    NO_COMPILER = str(error)
-pytestmark = pytest.mark.skipif(bool(NO_COMPILER), reason=NO_COMPILER)
+pytestmark = needs_compiler
 
 
 def scans(**options):

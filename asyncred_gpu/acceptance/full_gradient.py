@@ -5,15 +5,13 @@ from __future__ import annotations
 import weakref
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ..blocks import Window
 from ..operators.astra_projectors import AstraCalls, create, delete
-from ..operators.footprint import Footprint, ray_vectors
-from ..operators.joseph import ray_fans
+from ..operators.footprint import ray_vectors
 from ..operators.radon import RadonCT
+from ..operators.whole_device import WholeImage, whole_window
 from ..runtime.device import Device
 
 
@@ -31,28 +29,22 @@ class JosephGradient:
     name = "our Joseph kernels"
 
     def __init__(self, operator: RadonCT, device: Device) -> None:
-        fans = ray_fans(operator.geometry, *_whole(operator))
-        self._fans = torch.from_numpy(fans.view(np.uint8).reshape(-1).copy()).to(device.torch)
+        assert operator.weights is None
+        self._whole = WholeImage(operator.geometry, device.kernels, device.torch)
         self._measured = torch.from_numpy(operator.sinogram).to(device.torch)
-        self._sizes = (*operator.sinogram.shape, *operator.image_shape)
         self._scale = operator.scale
-        self._kernels = device.kernels
 
     def __call__(self, image: Tensor) -> Tensor:
-        sinogram, gradient = torch.empty_like(self._measured), torch.empty_like(image)
-        self._launch("project", image.contiguous(), sinogram)
-        self._launch("backproject", sinogram.sub_(self._measured), gradient)
-        return gradient.mul_(self._scale)
-
-    def _launch(self, kernel: str, source: Tensor, target: Tensor) -> None:
-        self._kernels.launch(kernel, target.numel(), self._fans, source, *self._sizes, target)
+        residual = self._whole.project(image.contiguous()).sub_(self._measured)
+        return self._whole.backproject(residual).mul_(self._scale)
 
 
 class AstraGradient:
     """By ASTRA's projectors on tensors where they lie. The CUDA back projector isn't the adjoint."""
 
     def __init__(self, operator: RadonCT, calls: AstraCalls, device: torch.device) -> None:
-        window, detector = _whole(operator)
+        assert operator.weights is None
+        window, detector = whole_window(operator.geometry)
         vectors = ray_vectors(operator.geometry, window, detector)
         self.name = f"ASTRA's projectors ({calls.kind})"
         self._calls = calls
@@ -71,11 +63,3 @@ class AstraGradient:
         self._calls.backward(self._projector, residual, gradient)
         self._calls.settle()
         return gradient.mul_(self._scale)
-
-
-def _whole(operator: RadonCT) -> tuple[Window, Footprint]:
-    """The image as one window, and the detector as its footprint."""
-    assert operator.weights is None
-    rows, cols = operator.image_shape
-    angles, detectors = operator.sinogram.shape
-    return Window(0, rows, 0, cols), Footprint(np.zeros(angles, np.intp), detectors)

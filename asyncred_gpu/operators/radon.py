@@ -346,7 +346,7 @@ class RadonCT:
         return self.adjoint_block(index, share, out=np.empty_like(block))
 
     def _normal_of_block_on_device(self, index: int, block: FloatArray) -> FloatArray:
-        """The same by way of the whole image, which takes a GPU less time than a block takes a core."""
+        """The same by way of the whole image: what the device has kernels for outside a run."""
         image = np.zeros(self.image_shape, np.float32)
         image[self.grid.window(index).slices] = block
         sinogram = self.forward(image)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..blocks import BlockGrid, FloatArray
-from ..kernels.launch import TASK
+from ..kernels.launch import TASK, as_bytes
 from .device import Batch, DeviceNeeds, Job, Scene
 from .footprint import Footprint, ParallelGeometry
 from .joseph import RAY_FAN, ray_fans
@@ -49,17 +49,14 @@ class JosephOnDevice:
         image["angles"], image["detectors"] = angles, geometry.detectors
         blocks["width"] = [footprint.width for footprint in footprints]
         fans = [ray_fans(geometry, grid.window(index), footprint) for index, footprint in enumerate(footprints)]
-        self._image, self._blocks = self._bytes(image), self._bytes(blocks)
-        self._fans = self._bytes(np.stack(fans))
+        self._image, self._blocks = as_bytes(image, scene.device), as_bytes(blocks, scene.device)
+        self._fans = as_bytes(np.stack(fans), scene.device)
         self._starts = self._moved(np.stack([footprint.start for footprint in footprints]).astype(np.int32))
         self._sinogram = self._moved(sinogram)
         self._weights = None if weights is None else self._moved(weights)
 
     def _moved(self, array: npt.NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._scene.device)
-
-    def _bytes(self, table: npt.NDArray[Any]) -> Tensor:
-        return self._moved(np.ascontiguousarray(table).view(np.uint8).reshape(-1).copy())
 
     def residual_shape(self, count: int) -> tuple[int, int]:
         return count, self._width

@@ -1,6 +1,6 @@
 """A and Aᵀ of the whole image on a GPU, for what comes before a run: the start image and the Lipschitz constants.
 
-Kernels project.cu and backproject.cu; numpy in and out, so that RadonCT needn't know where they run.
+Kernels project.cu and backproject.cu; `forward` and `adjoint` take numpy, so that RadonCT needn't know where they run.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..blocks import FloatArray, Window
-from ..kernels.launch import Kernels
+from ..kernels.launch import Kernels, as_bytes
 from .footprint import Footprint, ParallelGeometry
 from .joseph import ray_fans
 
@@ -19,27 +19,42 @@ class WholeImage:
     """A matched pair for the whole image and detector. Owns its table of rays, on the device."""
 
     def __init__(self, geometry: ParallelGeometry, kernels: Kernels, device: torch.device) -> None:
-        rows, cols = geometry.image_shape
-        self._sizes = (len(geometry.angles), geometry.detectors, rows, cols)
+        self._sizes = (len(geometry.angles), geometry.detectors, *geometry.image_shape)
         self._kernels = kernels
         self._device = device
-        detector = Footprint(np.zeros(len(geometry.angles), np.intp), geometry.detectors)
-        fans = ray_fans(geometry, Window(0, rows, 0, cols), detector)
-        self._fans = torch.from_numpy(fans.view(np.uint8).reshape(-1).copy()).to(device)
+        self._fans = as_bytes(ray_fans(geometry, *whole_window(geometry)), device)
 
     def forward(self, image: FloatArray) -> FloatArray:
         """A x: (rows, cols) → (angles, detectors)."""
-        angles, detectors, _, _ = self._sizes
-        return self._launch("project", image, (angles, detectors))
+        return _numpy(self.project(self._moved(image)))
 
     def adjoint(self, sinogram: FloatArray) -> FloatArray:
         """Aᵀ r: (angles, detectors) → (rows, cols); of a ramp-filtered sinogram, its FBP."""
-        _, _, rows, cols = self._sizes
-        return self._launch("backproject", sinogram, (rows, cols))
+        return _numpy(self.backproject(self._moved(sinogram)))
 
-    def _launch(self, kernel: str, source: FloatArray, shape: tuple[int, int]) -> FloatArray:
-        given = torch.from_numpy(np.array(source, np.float32, order="C")).to(self._device)
-        out: Tensor = torch.empty(shape, dtype=torch.float32, device=self._device)
-        self._kernels.launch(kernel, out.numel(), self._fans, given, *self._sizes, out)
-        found: FloatArray = out.cpu().numpy()
-        return found
+    def project(self, image: Tensor) -> Tensor:
+        """`forward` for a contiguous tensor on the device."""
+        return self._launch("project", image, self._sizes[:2])
+
+    def backproject(self, sinogram: Tensor) -> Tensor:
+        """`adjoint` for a contiguous tensor on the device."""
+        return self._launch("backproject", sinogram, self._sizes[2:])
+
+    def _launch(self, kernel: str, source: Tensor, shape: tuple[int, ...]) -> Tensor:
+        out = torch.empty(shape, dtype=torch.float32, device=self._device)
+        self._kernels.launch(kernel, out.numel(), self._fans, source, *self._sizes, out)
+        return out
+
+    def _moved(self, array: FloatArray) -> Tensor:
+        return torch.from_numpy(np.array(array, np.float32, order="C")).to(self._device)
+
+
+def _numpy(tensor: Tensor) -> FloatArray:
+    found: FloatArray = tensor.cpu().numpy()
+    return found
+
+
+def whole_window(geometry: ParallelGeometry) -> tuple[Window, Footprint]:
+    """The image as one window, and the detector as its footprint."""
+    rows, cols = geometry.image_shape
+    return Window(0, rows, 0, cols), Footprint(np.zeros(len(geometry.angles), np.intp), geometry.detectors)

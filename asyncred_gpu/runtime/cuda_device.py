@@ -20,7 +20,7 @@ from .device import Access, Command, Event, Operation, Record, Replay, Run
 
 # Once for what is compiled and chosen at a first call, once more as it will be.
 WARM_UPS = 2
-# Spin this long before sleeping between looks: a launch takes less, and a sleep takes longer than it says.
+# Spin this long before sleeping between looks: a launch should take less, and a sleep may take longer than it says.
 SPIN_SECONDS = 2e-3
 SLEEP_SECONDS = 2e-5
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from ..blocks import BlockGrid, FloatArray
 from ..denoiser import DeviceDenoiser
-from ..kernels.launch import BLOCK, IMAGE
+from ..kernels.launch import BLOCK, IMAGE, as_bytes
 from ..operators.device import DeviceOperator, Scene
 from ..slots import SlotLayout, slot_layout
 from .base import WorkerSetup
@@ -83,11 +81,6 @@ def make_scene(device: Device, grid: BlockGrid, layout: SlotLayout, halo: int, i
         block_table=blocks,
         slot_sizes=tuple(offsets.size for offsets in layout.offsets()),
     )
-
-
-def as_bytes(table: npt.NDArray[Any], device: torch.device) -> Tensor:
-    """A table on a device."""
-    return torch.from_numpy(np.ascontiguousarray(table).view(np.uint8).reshape(-1).copy()).to(device)
 
 
 def _moved(array: FloatArray | None, device: Device) -> Tensor | None:
