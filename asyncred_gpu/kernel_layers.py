@@ -1,8 +1,8 @@
 """The DnCNN without padding in float16 or bfloat16, with kernels of our own for all but the convolutions in between.
 
 The first layer is one kernel, from the crops to rounded features; the bias and the ReLU of the others are one pass over
-their features. By the bytes they move, torch's own operations take about as long for these as for the convolutions; no GPU
-has timed it yet.
+their features. By the bytes they move, torch's own operations take about as long for these as for the convolutions; no
+GPU has timed it yet.
 """
 
 from __future__ import annotations

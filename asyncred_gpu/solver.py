@@ -52,7 +52,7 @@ from .settings import (
 WHITE_PERCENTILE = 99.9
 # More of the start's intensity than this outside the field of view is no noise.
 OUTSIDE_SHARE = 0.08
-# Workers on a GPU if nobody says: a guess, for one's gaps to be filled by others; scripts/gpu_acceptance.py measures it.
+# Workers on a GPU if nobody says: a guess, so that they fill each other's gaps; gpu_acceptance.py measures it.
 GPU_WORKERS = 4
 # The denoiser's precision is judged on this many crops of the start image.
 PRECISION_CROPS = 4
