@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol, final
 
 import numpy as np
 
-ORDERS = ("free", "ordered")
+ORDERS = ("free", "ordered", "sync")
 SAMPLINGS = ("epoch", "uniform")
 
 
@@ -202,6 +202,34 @@ class OrderedScheduler(Scheduler):
 
     def admits(self, ticket: Ticket) -> bool:
         return ticket.number == self.version
+
+
+@final
+class SyncScheduler(Scheduler):
+    """Rounds of `in_flight` updates that all read the same version, and a barrier: none commits before all are done.
+
+    Sync-RED of the paper, what Async-RED is compared with: a round takes as long as its slowest update. Commits come in
+    the order of issue, so the image is the same every time.
+    """
+
+    eager = True
+    keeps_reads = True
+
+    def __init__(self, sampler: Sampler, in_flight: int, limit: int) -> None:
+        super().__init__(in_flight, limit)
+        self._sampler = sampler
+        self._begun = 0  # the version the present round reads
+
+    def _choose(self, busy: set[int]) -> int | None:
+        if not busy:
+            self._begun = self.version
+        return self._sampler.draw(busy) if self.version == self._begun else None
+
+    def admits(self, ticket: Ticket) -> bool:
+        issued = self.issued - self._begun  # all before this round were committed
+        full = issued == self._in_flight or self.issued == self._limit
+        done = self.version - self._begun + len(self._finished) == issued
+        return full and done and ticket.number == self.version
 
 
 @final

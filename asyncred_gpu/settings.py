@@ -74,10 +74,14 @@ def check_scale(scale: Any) -> float | None:
     return float(scale)
 
 
-def make_grid(block_shape: Any, default: BlockGrid, workers: int) -> BlockGrid:
-    """The blocks asked for; None: the operator's own, or smaller ones if they are fewer than twice the workers."""
+def make_grid(block_shape: Any, default: BlockGrid, workers: int, fixed: bool) -> BlockGrid:
+    """The blocks asked for; None: the operator's own, or smaller ones if they are fewer than twice the workers.
+
+    Args:
+        fixed: the operator has no others.
+    """
     if block_shape is None:
-        if len(default) >= 2 * workers:
+        if fixed or len(default) >= 2 * workers:
             return default
         return BlockGrid(default.image_shape, choose_block_shape(default.image_shape, 2 * workers))
     try:

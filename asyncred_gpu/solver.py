@@ -32,7 +32,7 @@ from .result import Progress, Result, Schedule, Status
 from .runtime.base import Runtime, WorkerSetup
 from .runtime.cpu import CpuRuntime, available_cores
 from .runtime.cuda_setup import make_cuda_runtime
-from .scheduler import FreeScheduler, OrderedScheduler, ReplayScheduler, Scheduler, Ticket, make_sampler
+from .scheduler import FreeScheduler, OrderedScheduler, ReplayScheduler, Scheduler, SyncScheduler, Ticket, make_sampler
 from .settings import (
     check_callbacks,
     check_count,
@@ -80,8 +80,9 @@ class GpuAsyncRED:
     Args:
         operator: the data term, `RadonCT` or any `BlockOperator`.
         denoiser: a torch module that returns the residual x − D(x), or what `load_denoiser` takes.
-        tau: weight τ of the residual, relative to L of the data term (1 if the operator is normalized).
-        block_shape: (rows, cols) of a block; None: the operator's choice, at least two blocks a worker.
+        tau: weight τ of the residual beside the data term as the operator scales it (`RadonCT` to L = 1).
+        block_shape: (rows, cols) of a block; None: the operator's choice, at least two blocks a worker (`BlockCS`: its
+            own blocks, and no others).
         pad: halo in pixels, or "exact": the network's receptive radius, the least that changes nothing.
         num_workers: updates at a time; None: one a core, or four a GPU.
         max_staleness: λ, the most commits between a read and its commit; None: max(4·workers, blocks).
@@ -89,7 +90,8 @@ class GpuAsyncRED:
         step: "theory" 1/((1+2λ)(L+2τ)), "global" 1/(L+2τ), "block" 1/(βL_i+2τ), or a number.
         momentum: heavy ball a block, with restart, in [0, 1); not covered by the theorems.
         sampling: "epoch" (random permutations) or "uniform" (independent draws, as in the theorems).
-        order: "free", or "ordered": the same image every time, bit for bit.
+        order: "free"; "ordered": the same image every time, bit for bit; "sync": likewise, with a barrier after every
+            round of updates, the baseline Sync-RED.
         intensity_scale: c in R_c(x) = c·R(x/c); "auto": the 99.9th percentile of the start image; 1.0: off.
         nonnegative: clip every block at its commit.
         field_of_view: None, "circle" or a mask; pixels outside stay zero, so the whole object must lie inside.
@@ -137,7 +139,7 @@ class GpuAsyncRED:
         self.seed = check_count("seed", seed, 0)
         per_launch = check_count("blocks_per_launch", blocks_per_launch, 1)
         wanted = self._default_workers() if num_workers is None else check_count("num_workers", num_workers, 1)
-        grid = make_grid(block_shape, operator.grid, wanted * per_launch)
+        grid = make_grid(block_shape, operator.grid, wanted * per_launch, operator.blocks_fixed)
         workers = min(wanted, max(1, len(grid) // per_launch)) if num_workers is None else wanted
         self.parallelism = check_parallelism(workers, per_launch, max_staleness, len(grid))
         check_momentum(self.momentum, self.parallelism.in_flight, len(grid))
@@ -171,7 +173,8 @@ class GpuAsyncRED:
             max_updates: a limit in updates.
             time_limit: seconds, from when the workers are ready.
             tol: stop at ‖G‖²/‖G₀‖² ≤ tol, from the blocks' last gradients.
-            x0: "auto" (FBP for CT), "fbp", "adjoint", "zeros", or an image.
+            x0: "auto" (FBP for CT, the adjoint for CS), "adjoint", "zeros", for CT "fbp", for CS "least-squares", or an
+                image.
             reference: the true image, for the SNR.
             callbacks: called after every commit with a `Progress`, in this process; keep them short.
             replay: a schedule to repeat instead of drawing blocks; limits are then its own.
@@ -384,6 +387,8 @@ class GpuAsyncRED:
         in_flight = self.parallelism.in_flight
         if self.order == "ordered":
             return OrderedScheduler(sampler, in_flight, updates)
+        if self.order == "sync":
+            return SyncScheduler(sampler, in_flight, updates)
         return FreeScheduler(sampler, in_flight, self.parallelism.max_staleness, updates)
 
     # --- what a run says of itself -----------------------------------------------------------------------------------

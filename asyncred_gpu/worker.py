@@ -89,7 +89,7 @@ class BlockWorker:
         task = update.task
         window = self._operator.grid.window(task.block)
         gradient = np.empty(window.shape, np.float32)
-        self._operator.gradient_block(task.block, update.residual, out=gradient, subset=task.subset)
+        self._operator.gradient_block(task.block, update.pixels, update.residual, out=gradient, subset=task.subset)
         noise = self._denoiser.residual(update.crop, np.empty(window.shape, np.float32))
         mask = None if self._mask is None else self._mask[window.slices]
         update.moved = move(update.pixels, update.momentum, gradient, noise, self._tau, task.step, mask)

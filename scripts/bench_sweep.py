@@ -51,7 +51,7 @@ def stages(solver: GpuAsyncRED) -> dict[str, float]:
     residual = np.empty(operator.residual_shape(index, operator.measurements), np.float32)
     work: dict[str, Callable[[], object]] = {
         "gather": lambda: operator.residual_block(index, shares, out=residual),
-        "back projection": lambda: operator.gradient_block(index, residual, out=out),
+        "back projection": lambda: operator.gradient_block(index, pixels, residual, out=out),
         "denoiser": lambda: denoiser.residual(crop, out),
         "projection": lambda: operator.forward_block(index, pixels, out=shares[index]),
     }

@@ -179,7 +179,10 @@ def test_a_launch_computes_what_the_cpu_does(name, weighted, count, wrong):
             task.block, residuals[place], out=np.empty(shape, np.float32), subset=task.subset
         )
         assert relative(now.batch.residual[place, :, : shape[1]].numpy(), residual) < 1e-6
-        gradient = scan.gradient_block(task.block, residual, out=np.empty((rows, cols), np.float32), subset=task.subset)
+        unused = np.empty((rows, cols), np.float32)
+        gradient = scan.gradient_block(
+            task.block, unused, residual, out=np.empty((rows, cols), np.float32), subset=task.subset
+        )
         found = now.batch.gradient[place, 0].numpy() * operator.gradient_scale(count_used)
         assert not np.any(found[rows:]) and not np.any(found[:, cols:])
         pixels = now.batch.pixels[place, :rows, :cols].numpy()

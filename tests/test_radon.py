@@ -177,8 +177,9 @@ def test_minibatch_gradients_average_to_the_gradient(scaled):
         residual = scan.residual_block(
             index, shares, out=np.empty(scan.residual_shape(index, count), np.float32), subset=subset
         )
-        out = np.empty(scan.grid.window(index).shape, np.float32)
-        found = scan.gradient_block(index, residual, out=out, subset=subset).copy()
+        pixels = image[scan.grid.window(index).slices]
+        out = np.empty(pixels.shape, np.float32)
+        found = scan.gradient_block(index, pixels, residual, out=out, subset=subset).copy()
         return found if scaled or subset is None else found * len(subset) / scan.measurements
 
     for index in range(len(scan.grid)):
@@ -222,7 +223,7 @@ def test_weights_enter_the_gradient():
     for index in range(len(scan.grid)):
         window = scan.grid.window(index)
         residual = scan.residual_block(index, shares, out=np.empty(scan.residual_shape(index, 9), np.float32))
-        gradient = scan.gradient_block(index, residual, out=np.empty(window.shape, np.float32))
+        gradient = scan.gradient_block(index, image[window.slices], residual, out=np.empty(window.shape, np.float32))
         assert relative(gradient, expected[window.slices]) < 1e-5
         assert relative(gradient, scan.adjoint(scan.forward(image) - scan.sinogram)[window.slices]) > 1e-2
 

@@ -9,6 +9,7 @@ from asyncred_gpu.scheduler import (
     FreeScheduler,
     OrderedScheduler,
     ReplayScheduler,
+    SyncScheduler,
     UniformSampler,
     make_sampler,
 )
@@ -59,6 +60,24 @@ def test_ordered_updates_read_exactly_p_minus_one_commits_back():
         under_way = []
         scheduler.commit(scheduler.next_commit())
     assert reads == [0, 0, 0, 1, 2, 3, 4]
+
+
+def test_sync_rounds_read_one_version_and_commit_behind_a_barrier():
+    scheduler = SyncScheduler(make_sampler("epoch", 5, 0), in_flight=3, limit=8)
+    rounds = []
+    while not scheduler.exhausted:
+        tickets = []
+        while (ticket := scheduler.issue()) is not None:
+            tickets.append(ticket)
+        rounds.append([(ticket.number, ticket.read_version) for ticket in tickets])
+        assert len({ticket.block for ticket in tickets}) == len(tickets)
+        for ticket in reversed(tickets):  # finished in the wrong order
+            assert scheduler.next_commit() is None  # the barrier
+            scheduler.finish(ticket)
+        for ticket in tickets:  # committed in the right one
+            assert scheduler.under_way == len(tickets) or scheduler.issue() is None  # nobody reads half a round
+            assert scheduler.next_commit() == ticket and scheduler.commit(ticket) == ticket.number
+    assert rounds == [[(0, 0), (1, 0), (2, 0)], [(3, 3), (4, 3), (5, 3)], [(6, 6), (7, 6)]]
 
 
 def test_replay_reads_and_commits_as_recorded():

@@ -1,7 +1,8 @@
 """What the solver asks of a forward operator A, block by block: A x = Σ_i A_i x_i.
 
 Each block's share s_i = A_i x_i is kept only where it can be nonzero (its footprint). The gradient of the data term
-g(x) = ½‖A x − y‖²_W · scale for block i is scale · A_iᵀ W (Σ_j s_j − y), Sun et al. ICLR 2021, eq. 4.
+g(x) = ½‖A x − y‖²_W · scale for block i is scale · A_iᵀ W (Σ_j s_j − y), Sun et al. ICLR 2021, eq. 4. Where blocks
+share no measurement, shares and residuals are empty, and a gradient is computed from the block's own pixels.
 """
 
 from __future__ import annotations
@@ -38,6 +39,11 @@ class BlockOperator(Protocol):
         ...
 
     @property
+    def blocks_fixed(self) -> bool:
+        """Whether the measurements were taken block by block, so that no other grid will do."""
+        ...
+
+    @property
     def measurements(self) -> int:
         """How many measurements a minibatch draws from: angles in CT, rows of a block's matrix in CS."""
         ...
@@ -56,7 +62,11 @@ class BlockOperator(Protocol):
         ...
 
     def with_blocks(self, grid: BlockGrid) -> Self:
-        """The same operator over other blocks; shares data and caches."""
+        """The same operator over other blocks; shares data and caches.
+
+        Raises:
+            ValueError: its blocks are fixed, and these are others.
+        """
         ...
 
     def share_shape(self, index: int) -> tuple[int, ...]:
@@ -78,9 +88,19 @@ class BlockOperator(Protocol):
         ...
 
     def gradient_block(
-        self, index: int, residual: FloatArray, *, out: FloatArray, subset: IndexArray | None = None
+        self,
+        index: int,
+        pixels: FloatArray,
+        residual: FloatArray,
+        *,
+        out: FloatArray,
+        subset: IndexArray | None = None,
     ) -> FloatArray:
-        """U_iᵀ∇g from that residual; a subset's is scaled by (all / count), so that its mean is ∇g."""
+        """U_iᵀ∇g from x_i and that residual; a subset's is scaled by (all / count), so that its mean is ∇g."""
+        ...
+
+    def gradient(self, image: FloatArray) -> FloatArray:
+        """∇g(x) of the whole image, (rows, cols), from all measurements."""
         ...
 
     def on_device(self, scene: Scene) -> DeviceOperator:
@@ -96,7 +116,7 @@ class BlockOperator(Protocol):
         ...
 
     def start(self, kind: str) -> FloatArray:
-        """A start image: "fbp", "adjoint", "zeros", or "auto", the operator's own choice."""
+        """A start image by name: "zeros", "adjoint", what else the operator offers, or "auto", its own choice."""
         ...
 
     @property

@@ -54,7 +54,7 @@ class Batch:
         tasks: (size,) TASK as bytes.
         slots: (size, blocks) int8, the slot to read of every block; a block's own back slot is the other one.
         subset: (size, count) int32, the minibatch's measurements, or None for all.
-        residual: (size, …) as `DeviceOperator.residual_shape` says.
+        residual: (size, …) as `DeviceOperator.residual_shape` says; the worker's own.
         gradient: (size, parts, block_rows, block_cols) float32: their sum over parts is A_iᵀ W (A x − y), unscaled.
         pixels: (size, block_rows, block_cols) float32: what will be published.
         turned: (size, block_cols, block_rows) float32: `pixels` with rows and columns exchanged.
@@ -112,7 +112,7 @@ class DeviceOperator(Protocol):
         ...
 
     def gradient(self, batch: Batch) -> Job:
-        """batch.residual → batch.gradient."""
+        """batch.residual → batch.gradient; may also read each task's own front slot, and write batch.residual."""
         ...
 
     def forward(self, batch: Batch, first: int, size: int) -> Job:

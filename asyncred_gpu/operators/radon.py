@@ -68,6 +68,8 @@ class RadonCT:
     Not for use by several threads at once: the projectors' buffers are shared.
     """
 
+    blocks_fixed = False
+
     def __init__(
         self,
         sinogram: Any,
@@ -202,9 +204,15 @@ class RadonCT:
         return out
 
     def gradient_block(
-        self, index: int, residual: FloatArray, *, out: FloatArray, subset: IndexArray | None = None
+        self,
+        index: int,
+        pixels: FloatArray,
+        residual: FloatArray,
+        *,
+        out: FloatArray,
+        subset: IndexArray | None = None,
     ) -> FloatArray:
-        """U_iᵀ∇g = scale · A_iᵀ W (A x − y), (rows, cols); a subset's is scaled by (all / count)."""
+        """U_iᵀ∇g = scale · A_iᵀ W (A x − y), of that residual alone; a subset's is scaled by (all / count)."""
         self.adjoint_block(index, residual, out=out, subset=subset)
         all_over_count = 1.0 if subset is None else self.measurements / len(subset)
         out *= np.float32(self.scale * all_over_count)

@@ -156,8 +156,12 @@ class BlockProgram:
         )
 
     def _gradient(self) -> Operation:
-        touched = access([self._own("descriptor"), self._own("residual")], [self._own("gradient")])
-        return self._of_operator("gradient", self._stage.operator.gradient(self._batch), lambda: touched)
+        own = [self._own("descriptor"), self._own("residual")]
+        return self._of_operator(
+            "gradient",
+            self._stage.operator.gradient(self._batch),
+            lambda: access([*own, *self._own_front_slots()], [self._own("residual"), self._own("gradient")]),
+        )
 
     def _combine(self) -> Operation:
         stage, scene, batch = self._stage, self._stage.scene, self._batch
