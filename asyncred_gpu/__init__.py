@@ -1,14 +1,16 @@
-"""Asynchronous regularization by denoising (Async-RED) for large computed tomography."""
+"""Asynchronous regularization by denoising (Async-RED) for large computed tomography and compressed sensing."""
 
 from .denoiser import load_denoiser
 from .devices import DeviceError
 from .metrics import snr
+from .operators.matrix import BlockCS, gaussian_matrices
 from .operators.radon import RadonCT
 from .result import Progress, Result, Schedule, Status
 from .runtime.base import WorkerError
 from .solver import GpuAsyncRED
 
 __all__ = [
+    "BlockCS",
     "DeviceError",
     "GpuAsyncRED",
     "Progress",
@@ -17,6 +19,7 @@ __all__ = [
     "Schedule",
     "Status",
     "WorkerError",
+    "gaussian_matrices",
     "load_denoiser",
     "snr",
 ]

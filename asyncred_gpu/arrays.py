@@ -50,12 +50,13 @@ def _on_host(array: Any) -> np.ndarray[Any, Any]:
     if isinstance(array, torch.Tensor):
         tensor = array.detach().cpu()
         return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
-    if _comes_from_cupy(array):
+    if comes_from_cupy(array):
         return np.asarray(array.get())
     return np.asarray(array)
 
 
-def _comes_from_cupy(array: Any) -> bool:
+def comes_from_cupy(array: Any) -> bool:
+    """Whether it is CuPy's, without importing that."""
     return type(array).__module__.partition(".")[0] == "cupy"
 
 
@@ -73,6 +74,6 @@ def converter_like(array: Any) -> Callable[[FloatArray], Any]:
     if isinstance(array, torch.Tensor):
         device = array.device
         return lambda image: torch.from_numpy(image).to(device)
-    if _comes_from_cupy(array):
+    if comes_from_cupy(array):
         return lambda image: sys.modules["cupy"].asarray(image)
     return lambda image: image

@@ -73,7 +73,7 @@ def scene_of(scan, device=CPU, kernels=None) -> Scene:
 
 def operator_on(scan, scene, calls=None) -> AstraOnDevice:
     """What RadonCT.on_device makes, with other calls."""
-    found = scan.on_device(scene)
+    found = scan.on_device(scene, scan.measurements)
     assert isinstance(found, AstraOnDevice)
     return found if calls is None else AstraOnDevice(*_parts(scan, scene), calls)
 
@@ -454,7 +454,7 @@ def test_astra_is_used_on_a_gpu_only_if_asked_for(asked, compiler, monkeypatch):
     assert scan.projector == ("joseph" if compiler and asked != "astra" else "astra")
     expected = AstraOnDevice if asked == "astra" else JosephOnDevice
     for copy in (scan, scan.with_blocks(scan.grid), pickle.loads(pickle.dumps(scan))):
-        operator = copy.on_device(scene_of(copy))
+        operator = copy.on_device(scene_of(copy), copy.measurements)
         assert type(operator) is expected
         assert operator.capturable == (expected is JosephOnDevice)
 
@@ -514,7 +514,7 @@ def test_astras_cuda_forward_projection_is_josephs(name, content, tolerance, shi
             rows, cols = scan.grid.block_shape
             image = blobs(rows, cols) if content == "blobs" else noise(rows, cols)
             wanted = torch.from_numpy(np.roll(image, shifted and projector == "astra", axis=1)).to(scene.device)
-            operator = scan.on_device(scene)
+            operator = scan.on_device(scene, scan.measurements)
             torch.cuda.synchronize()
             with torch.cuda.stream(torch.cuda.Stream()):
                 torch.cuda._sleep(50_000_000)  # some 30 ms in which ASTRA must not read the pixels
@@ -536,7 +536,7 @@ def test_astras_cuda_forward_projection_is_josephs(name, content, tolerance, shi
 def test_astras_cuda_back_projection_is_near_the_adjoint_and_isnt_it(name, count, record_property):
     scan, scene = on_gpu(name, "astra", gpu_kernels())
     now = make_round(scan, scene, [0], count)
-    operator = scan.on_device(scene)
+    operator = scan.on_device(scene, scan.measurements)
     assert operator.notes == (UNMATCHED,)
     torch.cuda.synchronize()
     with torch.cuda.stream(torch.cuda.Stream()):

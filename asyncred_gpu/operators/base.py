@@ -103,8 +103,8 @@ class BlockOperator(Protocol):
         """∇g(x) of the whole image, (rows, cols), from all measurements."""
         ...
 
-    def on_device(self, scene: Scene) -> DeviceOperator:
-        """The operator's kernels on a GPU."""
+    def on_device(self, scene: Scene, count: int) -> DeviceOperator:
+        """The operator's kernels on a GPU, for gradients of `count` measurements."""
         ...
 
     def device_needs(self, count: int) -> DeviceNeeds:

@@ -218,7 +218,7 @@ class RadonCT:
         out *= np.float32(self.scale * all_over_count)
         return out
 
-    def on_device(self, scene: Scene) -> DeviceOperator:
+    def on_device(self, scene: Scene, count: int) -> DeviceOperator:
         """The operator on a GPU: our own Joseph kernels, or ASTRA's projectors if they were asked for."""
         joseph = JosephOnDevice(
             self.geometry, self.grid, self._footprints, self.sinogram, self.weights, self.scale, scene

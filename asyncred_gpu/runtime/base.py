@@ -82,6 +82,11 @@ class WorkerSetup:
     per_launch: int = 1
     minibatch: int | None = None
 
+    @property
+    def count(self) -> int:
+        """Measurements of a gradient."""
+        return self.operator.measurements if self.minibatch is None else self.minibatch
+
     def make_worker(self, slots: Sequence[tuple[Slot, Slot]]) -> BlockWorker:
         """A worker on these slots, with its own copy of the network."""
         denoiser = BlockDenoiser(self.network, self.denoiser)  # type: ignore[arg-type]

@@ -11,14 +11,11 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 
-import cloudpickle
 import numpy as np
 
 from ..blocks import FloatArray
@@ -27,6 +24,7 @@ from ..task import Task
 from .base import Event, Lost, Started, WorkerError, WorkerSetup
 from .interrupts import undisturbed
 from .messages import Failed, Grant, Launch, Prime, Ready, Setup
+from .shared import anonymous_memory, shared_object
 
 STARTUP_SECONDS = 120.0
 # One thread a worker: the pool is the parallelism. And glibc keeps what was freed: a network's activations would
@@ -65,9 +63,8 @@ class CpuRuntime:
             self.slots: Sequence[tuple[Slot, Slot]] = self._layout.views(self._memory)
             for block, pixels in enumerate(setup.operator.grid.split(image)):
                 np.copyto(self.slots[block][0].pixels, pixels)
-            content = cloudpickle.dumps(replace(setup, reference=None))  # which isn't theirs to see
             with undisturbed():
-                self._setup_fd = anonymous_file(content)
+                self._setup_fd = shared_object(replace(setup, reference=None))  # which isn't theirs to see
             for worker in range(workers):
                 self._start(worker)
             for worker in range(workers):
@@ -220,46 +217,6 @@ class CpuRuntime:
 def failure(message: Failed) -> WorkerError:
     """The error of a worker's exception, with its traceback."""
     return WorkerError(f"worker {message.worker} failed: {message.message}\n\n{message.traceback}")
-
-
-def anonymous_memory(nbytes: int) -> int:
-    """A descriptor of shared memory without a name.
-
-    Raises:
-        MemoryError: there isn't that much.
-    """
-    free = available_memory()
-    if free is not None and nbytes > free:
-        raise MemoryError(
-            f"The blocks' shared memory takes {nbytes / 2**20:.0f} MiB, and {free / 2**20:.0f} MiB are free. "
-            "Use fewer angles, a smaller image, or a machine with more memory."
-        )
-    if sys.platform == "linux":
-        descriptor = os.memfd_create("asyncred_gpu slots")
-    else:
-        with tempfile.TemporaryFile() as file:
-            descriptor = os.dup(file.fileno())
-    os.ftruncate(descriptor, nbytes)
-    return descriptor
-
-
-def available_memory() -> int | None:
-    """Bytes that can be had without swapping, where the system says so."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    found = (line.split()[1] for line in lines if line.startswith("MemAvailable:"))
-    kilobytes = next(found, None)
-    return None if kilobytes is None else int(kilobytes) * 1024
-
-
-def anonymous_file(content: bytes) -> int:
-    """A descriptor of a file without a name that holds `content`: a pipe would make the workers start one by one."""
-    descriptor = anonymous_memory(len(content))
-    with mmap.mmap(descriptor, len(content)) as memory:
-        memory[:] = content
-    return descriptor
 
 
 def _import_path(without: str | None = None) -> tuple[str, ...]:

@@ -36,8 +36,7 @@ def memory_needed(setup: WorkerSetup, workers: int) -> MemoryNeeded:
     operator, size = setup.operator, setup.per_launch
     (height, width), halo = operator.grid.block_shape, setup.denoiser.halo
     rows, cols = height + 2 * halo, width + 2 * halo
-    count = operator.measurements if setup.minibatch is None else setup.minibatch
-    needs = operator.device_needs(count)
+    needs = operator.device_needs(setup.count)
     floats = rows * cols + 4 * height * width + 4 * LANES + needs.floats
     network = activation_bytes(setup.network, size, rows, cols, setup.denoiser.precision)  # type: ignore[arg-type]
     images = sum(array is not None for array in (setup.mask, setup.reference))

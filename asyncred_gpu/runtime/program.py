@@ -48,9 +48,8 @@ class BlockProgram:
         self._scale = setup.denoiser.intensity_scale
         size, grid = setup.per_launch, setup.operator.grid
         (height, width), halo = grid.block_shape, setup.denoiser.halo
-        count = setup.operator.measurements if setup.minibatch is None else setup.minibatch
         self.layout = DescriptorLayout(size, len(grid), setup.minibatch or 0)
-        self.gradient_scale = stage.operator.gradient_scale(count)
+        self.gradient_scale = stage.operator.gradient_scale(setup.count)
         self._descriptor = self.layout.empty(stage.scene.device)
         self._host = _HostTasks()
         self._crops = self._buffer(size, 1, height + 2 * halo, width + 2 * halo)
@@ -64,11 +63,11 @@ class BlockProgram:
         self._results_read = access(reads=[self._own("results")])
         self._batch = Batch(
             size=size,
-            count=count,
+            count=setup.count,
             tasks=self.layout.tasks(self._descriptor),
             slots=self.layout.slots(self._descriptor),
             subset=self.layout.subsets(self._descriptor),
-            residual=self._buffer(size, *stage.operator.residual_shape(count)),
+            residual=self._buffer(size, *stage.operator.residual_shape(setup.count)),
             gradient=self._buffer(size, stage.operator.parts, height, width),
             pixels=self._buffer(size, height, width),
             host_tasks=self._host.get,

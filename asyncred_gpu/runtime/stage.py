@@ -49,7 +49,7 @@ def make_stages(devices: Sequence[Device], setup: WorkerSetup, image: FloatArray
                 number,
                 device,
                 scene,
-                setup.operator.on_device(scene),
+                setup.operator.on_device(scene, setup.count),
                 denoiser,
                 _moved(setup.mask, device),
                 _moved(setup.reference, device),

@@ -15,12 +15,12 @@ import traceback
 from multiprocessing.connection import Connection
 from typing import Any
 
-import cloudpickle
 import torch
 
 from ..worker import BlockUpdate, BlockWorker, Stage
 from .base import Computed, Published, Read, WorkerSetup
 from .messages import Failed, Grant, Launch, Prime, Ready, Setup
+from .shared import load_shared
 
 PR_SET_PDEATHSIG = 1
 
@@ -81,8 +81,7 @@ def make_worker(setup: Setup) -> BlockWorker:
     torch.set_num_threads(1)
     if setup.core is not None:
         os.sched_setaffinity(0, {setup.core})
-    with mmap.mmap(setup.setup, 0, access=mmap.ACCESS_READ) as content:
-        worker_setup: WorkerSetup = cloudpickle.loads(content)
+    worker_setup: WorkerSetup = load_shared(setup.setup)
     memory = mmap.mmap(setup.memory, setup.layout.nbytes)
     for descriptor in (setup.setup, setup.memory):
         os.close(descriptor)
