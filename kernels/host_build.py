@@ -23,7 +23,7 @@ from .sources import FOLDER, Signature, kernel_files, signature
 
 # What each library is made of; the first file is compiled and includes the others.
 PROJECTOR = ("host.cpp", "joseph.h", "grid.h")
-HEADERS = ("activate.h", "first_layer.h", "grid.h", "half.h", "joseph.h", "layout.h")
+HEADERS = ("activate.h", "first_layer.h", "grid.h", "half.h", "joseph.h", "layout.h", "rows.h")
 KERNELS = ("host_kernels.cpp", *HEADERS, *(file.name for file in kernel_files()))
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 COMPILE_SECONDS = 120

@@ -8,9 +8,14 @@
 #include "first_layer_bfloat16.cu"
 #include "first_layer_float16.cu"
 #include "forward.cu"
+#include "normal.cu"
 #include "project.cu"
 #include "publish.cu"
 #include "residual.cu"
+#include "rows_adjoint_float16.cu"
+#include "rows_adjoint_float32.cu"
+#include "rows_forward_float16.cu"
+#include "rows_forward_float32.cu"
 #include "step.cu"
 
 // Sizes in bytes, for a test that the structs here are those of launch.py and operators/joseph.py.

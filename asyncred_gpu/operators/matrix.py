@@ -24,6 +24,7 @@ from ..settings import check_count
 from .checks import check_image_shape
 from .device import DeviceNeeds, DeviceOperator, Scene
 from .matrix_checks import as_tensor, block_grid, check_form, check_matrices, check_storage, stored
+from .matrix_device import NormalOnDevice, RowsOnDevice, normal_needs, rows_needs
 from .matrix_rows import BlockForm, NormalForm, RowsForm
 
 START_KINDS = ("auto", "adjoint", "least-squares", "zeros")
@@ -223,8 +224,6 @@ class BlockCS:
 
     def on_device(self, scene: Scene, count: int) -> DeviceOperator:
         """The operator's kernels on a GPU, for gradients of `count` rows."""
-        from .matrix_device import NormalOnDevice, RowsOnDevice
-
         if self._normal_on_device(count):
             form = self._normal_form()
             normal, constant = (table.to(scene.device) for table in (form.normal_matrices, form.constant))
@@ -234,10 +233,8 @@ class BlockCS:
 
     def device_needs(self, count: int) -> DeviceNeeds:
         """What `on_device` takes of a GPU's memory."""
-        from .matrix_device import normal_needs, rows_needs
-
         if self._normal_on_device(count):
-            return normal_needs(self.grid, len(self.grid))
+            return normal_needs(self.grid)
         return rows_needs(self.grid, self.measurements, count, self._rows.matrices.dtype)
 
     def _normal_on_device(self, count: int) -> bool:

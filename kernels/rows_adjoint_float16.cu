@@ -1,0 +1,7 @@
+// A^T r of matrices in float16, in parts: rows.h.
+#include "rows.h"
+
+KERNEL rows_adjoint_float16(const Image *image, const Task *tasks, const int *subset /*or null*/, int batch, int count,
+                            int rows, int parts, const Float16 *matrices, const float *residuals, float *gradients) {
+    rows_adjoint(image, tasks, subset, batch, count, rows, parts, matrices, residuals, gradients);
+}
