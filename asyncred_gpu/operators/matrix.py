@@ -97,6 +97,22 @@ class BlockCS:
             )
         return self
 
+    def with_measurements(self, measurements: Any) -> Self:
+        """The same matrices with other measurements, (blocks, m): what was computed of the matrices is kept.
+
+        Raises:
+            ValueError, TypeError: measurements that can't be.
+        """
+        measured = as_numpy(measurements, "measurements", 2)
+        check_matrices(self._rows.matrices, measured.shape)
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other._convert = converter_like(measurements)
+        other._rows = RowsForm(self._rows.matrices, torch.from_numpy(measured).to(self._rows.matrices.device))
+        other._normal = None if self._normal is None else self._normal.with_constant_of(other._rows)
+        other._constants = {key: value for key, value in self._constants.items() if key != "fingerprint"}
+        return other
+
     @property
     def measurements(self) -> int:
         """m, the rows of a block's matrix."""

@@ -119,5 +119,13 @@ class NormalForm:
         for index, matrix in enumerate(rows.matrices):
             full = matrix.float()
             torch.mm(full.t(), full, out=normal[index])
-        constant = torch.stack([rows.adjoint(index, rows.measurements[index]) for index in range(blocks)])
-        return cls(normal, constant)
+        return cls(normal, _constant(rows))
+
+    def with_constant_of(self, rows: RowsForm) -> NormalForm:
+        """The same N, for other measurements."""
+        return NormalForm(self.normal_matrices, _constant(rows))
+
+
+def _constant(rows: RowsForm) -> Tensor:
+    """Aᵀy of every block: (blocks, n)."""
+    return torch.stack([rows.adjoint(index, measured) for index, measured in enumerate(rows.measurements)])

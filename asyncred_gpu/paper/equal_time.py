@@ -1,0 +1,47 @@
+"""Figure 7: what each method shows after the same time, on one image, from the same start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..baselines import gm_red, sync_red
+from ..curves import snr_figure
+from ..figures import comparison_figure
+from ..metrics import snr
+from ..result import Result
+from .numbers import SIDE, rows_of
+from .section import Section
+from .study import Study
+
+SWEEPS_AT_MOST = 100_000
+
+
+def equal_time(study: Study, section: Section, seconds: float) -> None:
+    """Async-RED with all rows and with half of them, Sync-RED and GM-RED, stopped by the clock."""
+    problem = study.measurer(SIDE).measure(study.images[0])
+    operator, tau, truth = problem.operator, problem.test.tau, problem.test.image
+    start = operator.start("least-squares")
+    common: dict[str, Any] = {"time_limit": seconds, "x0": start, "reference": truth}
+    half = rows_of(SIDE) // 2
+
+    results: dict[str, Result] = {
+        "Async-RED-BG": study.run(problem, start, SWEEPS_AT_MOST, time_limit=seconds),
+        f"Async-RED-SG, {half} rows": study.run(problem, start, SWEEPS_AT_MOST, time_limit=seconds, minibatch=half),
+        "Sync-RED-BG": sync_red(operator, study.network, tau, max_sweeps=SWEEPS_AT_MOST, **study.options(), **common),
+        "GM-RED": gm_red(
+            operator, study.network, tau, intensity_scale=1.0, precision="auto", max_sweeps=SWEEPS_AT_MOST, **common
+        ),
+    }
+    rows = section.table(f"Cameraman after {seconds:g} s from least squares", "method", "sweeps", "SNR, dB")
+    for name, result in results.items():
+        rows.append([name, float(result.history["sweep"][-1]), snr(result.image, truth)])
+        study.say(f"  {name}: {result.history['sweep'][-1]:.1f} sweeps, {snr(result.image, truth):.2f} dB")
+    section.remarks.append(
+        "All on this machine's CPU: two worker processes, or two threads for GM-RED. Async-RED and Sync-RED with heavy "
+        "ball 0.8, GM-RED with Nesterov's acceleration. Two equal cores give Sync-RED little to wait for; "
+        "slow_worker.md shows what a slow one does."
+    )
+    images = {name: result.image for name, result in results.items()}
+    study.draw(section, "figure7.jpg", comparison_figure(images, truth, title=f"After {seconds:g} s"), "Figure 7")
+    curves = {name: result.history for name, result in results.items()}
+    study.draw(section, "figure7_curves.png", snr_figure(curves, title="Cameraman, from least squares"), "On the way")
