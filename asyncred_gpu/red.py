@@ -119,10 +119,9 @@ def move(
         gradient += np.float32(tau) * residual
         if mask is not None:
             gradient *= mask
-        squared = float(np.vdot(gradient, gradient))
-        if step.nonnegative:  # a pixel held at 0 is where it should be: ‖G‖² of the projected gradient
-            held = gradient[(pixels <= 0) & (gradient > 0)]
-            squared -= float(np.vdot(held, held))
+        # A pixel held at 0 is where it should be: ‖G‖² of the projected gradient.
+        free = np.where((pixels <= 0) & (gradient > 0), 0, gradient) if step.nonnegative else gradient
+        squared = float(np.vdot(free, free))
         restarted = step.momentum > 0 and float(np.vdot(gradient, momentum)) > 0
         momentum *= np.float32(0.0 if restarted else step.momentum)
         momentum -= np.float32(step.length) * gradient

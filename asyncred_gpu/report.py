@@ -54,7 +54,8 @@ def write_report(folder: OutputFolder, setup: Setup, result: Result) -> str:
     if setup.problem.reference is not None:
         folder.write_image("reference.tif", setup.problem.reference)
     folder.write_history("history.csv", result.history)
-    result.schedule.save(folder.new_file("schedule.npz"))
+    if result.schedule is not None:
+        result.schedule.save(folder.new_file("schedule.npz"))
     folder.write_settings("settings.json", _settings(setup, result, scores))
     _write_figures(folder, setup, result, images, scores)
     return "\n".join([*_summary(result, scores), f"results in {folder.path}"])

@@ -27,6 +27,7 @@ class Status(Enum):
     MAX_SWEEPS = "The number of sweeps asked for was done."
     MAX_UPDATES = "The number of updates asked for was done."
     TIME_LIMIT = "The time limit was reached; the image is the last committed one."
+    DIRECT = "The image was computed directly; nothing is iterated."
     REPLAYED = "Every update of the recorded schedule was repeated."
     DIVERGED = (
         "The run diverged: ‖G‖ grew or became infinite although the step was shrunk; the image is the last finite "
@@ -135,11 +136,12 @@ _ARRAYS = ("block", "read", "commit", "step", "momentum", "draw")
 
 @dataclass(frozen=True)
 class Result:
-    """What `GpuAsyncRED.run` returns.
+    """What `GpuAsyncRED.run` and the baselines return.
 
     image: (rows, cols) float32, of the input's kind. status: how the run ended.
     history: update, sweep, seconds, residual, staleness, block, snr (with a reference), one entry a commit; seconds
-        count from when the workers were ready. schedule: can be saved, and replayed.
+        count from when the workers were ready. The block of an update of the whole image is −1.
+    schedule: can be saved, and replayed; None from a method of whole images.
     settings: every setting as it was used. notes: what the run did on its own (a step shrunk, a worker replaced).
     timings: seconds of "setup" (start image, constants), "start" (workers) and "run".
     """
@@ -147,7 +149,7 @@ class Result:
     image: Any
     status: Status
     history: Mapping[str, npt.NDArray[Any]]
-    schedule: Schedule
+    schedule: Schedule | None
     settings: Mapping[str, Any]
     notes: tuple[str, ...]
     timings: Mapping[str, float]

@@ -74,6 +74,22 @@ def check_scale(scale: Any) -> float | None:
     return float(scale)
 
 
+def check_image(name: str, image: Any, image_shape: tuple[int, int]) -> FloatArray:
+    """(rows, cols) float32 of the operator's shape."""
+    checked = as_numpy(image, name, 2)
+    if checked.shape != image_shape:
+        raise ValueError(f"{name} has shape {checked.shape}, the image {image_shape}. Pass an image of its shape.")
+    return checked
+
+
+def check_reference(reference: Any, image_shape: tuple[int, int]) -> FloatArray:
+    """The true image: one that an SNR can be taken against."""
+    truth = check_image("reference", reference, image_shape)
+    if not truth.any():
+        raise ValueError("reference is zero everywhere: no SNR is defined. Pass the true image, or None.")
+    return truth
+
+
 def make_grid(block_shape: Any, default: BlockGrid, workers: int, fixed: bool) -> BlockGrid:
     """The blocks asked for; None: the operator's own, or smaller ones if they are fewer than twice the workers.
 

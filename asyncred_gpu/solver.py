@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .arrays import as_numpy, checksum
+from .arrays import checksum
 from .blocks import FloatArray, IndexArray, halo_crop
 from .buffer import DoubleBuffer
 from .denoiser import DenoiserSettings, load_denoiser, network_fingerprint, resolve_halo
@@ -36,10 +36,12 @@ from .scheduler import FreeScheduler, OrderedScheduler, ReplayScheduler, Schedul
 from .settings import (
     check_callbacks,
     check_count,
+    check_image,
     check_minibatch,
     check_momentum,
     check_number,
     check_parallelism,
+    check_reference,
     check_replay,
     check_scale,
     check_solver_choices,
@@ -214,7 +216,7 @@ class GpuAsyncRED:
             None if tol is None else check_number("tol", tol, 0.0),
             finished,
         )
-        truth = None if reference is None else self._reference(reference)
+        truth = None if reference is None else check_reference(reference, self.operator.image_shape)
         begun = time.perf_counter()
         make_runtime = make_runtime or self._open()
         prepared = self._prepare(x0, schedule)
@@ -271,27 +273,10 @@ class GpuAsyncRED:
             return int(updates), Status.MAX_UPDATES
         return round(sweeps), Status.MAX_SWEEPS
 
-    def _image(self, name: str, image: Any) -> FloatArray:
-        checked = as_numpy(image, name, 2)
-        if checked.shape != self.operator.image_shape:
-            raise ValueError(
-                f"{name} has shape {checked.shape}, the image {self.operator.image_shape}. Pass an image of its shape."
-            )
-        return checked
-
-    def _reference(self, reference: Any) -> FloatArray:
-        truth = self._image("reference", reference)
-        if not truth.any():
-            raise ValueError("reference is zero everywhere: no SNR is defined. Pass the true image, or None.")
-        return truth
-
     def _prepare(self, x0: Any, schedule: Schedule | None) -> _Prepared:
-        image = self.operator.start(x0) if isinstance(x0, str) else self._image("x0", x0)
-        scale = self.intensity_scale
-        if schedule is not None:
-            scale = float(schedule.settings["intensity_scale"])
-        elif scale is None:
-            scale = intensity_scale_of(image) or intensity_scale_of(self.operator.start("auto")) or 1.0
+        image = self.operator.start(x0) if isinstance(x0, str) else check_image("x0", x0, self.operator.image_shape)
+        recorded = None if schedule is None else float(schedule.settings["intensity_scale"])
+        scale = choose_scale(self.intensity_scale if recorded is None else recorded, image, self.operator)
         notes = outside_notes(image, self.mask)
         if self.mask is not None:
             image = image * self.mask
@@ -451,6 +436,13 @@ class GpuAsyncRED:
 def intensity_scale_of(image: FloatArray) -> float:
     """What counts as white in the image: its 99.9th percentile, or 0 if that isn't positive."""
     return max(0.0, float(np.percentile(image, WHITE_PERCENTILE)))
+
+
+def choose_scale(scale: float | None, start: FloatArray, operator: BlockOperator) -> float:
+    """The intensity scale c: the one given, or what counts as white in the start, or else in the operator's own."""
+    if scale is not None:
+        return scale
+    return intensity_scale_of(start) or intensity_scale_of(operator.start("auto")) or 1.0
 
 
 def outside_notes(image: FloatArray, mask: FloatArray | None) -> tuple[str, ...]:

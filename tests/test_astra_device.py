@@ -469,7 +469,7 @@ def test_the_unmatched_pair_says_so():
         notes = CudaCalls.notes
 
     assert operator_on(scan, scene, Unmatched()).notes == (UNMATCHED,)
-    assert make_scan(projector="auto").on_device(scene).notes == ()
+    assert make_scan(projector="auto").on_device(scene, scan.measurements).notes == ()
 
 
 @no_gpu

@@ -60,6 +60,16 @@ def test_nonnegative_and_field_of_view():
     assert np.allclose(m, x - before)  # the ball rolls as far as the pixels did
 
 
+def test_pixels_held_at_zero_do_not_count_as_gradient():
+    """Near a solution they push hard and the others hardly: their difference to the sum of all is rounding only."""
+    x, gradient = np.array([[0, 1, 0, 2]], np.float32), np.array([[1e3, 1e-3, 7e3, 2e-3]], np.float32)
+    everything = float(np.vdot(gradient, gradient))
+    held = gradient[x == 0]
+    moved = move(x, x * 0, gradient, x * 0, 0.0, Step(1e-9, 0.0, True), None)
+    assert moved.gradient_squared == pytest.approx(5e-6, rel=1e-5)
+    assert abs(everything - float(np.vdot(held, held)) - 5e-6) > 1e-6  # the difference isn't
+
+
 def test_an_infinite_gradient_is_told():
     x, m, gradient, residual = arrays()
     gradient[0, 0] = np.inf

@@ -1,4 +1,4 @@
-"""ASTRA's projectors: a matched pair on the CPU, an unmatched one on a GPU. The only room that knows ASTRA.
+"""ASTRA's projectors: a matched pair on the CPU, an unmatched one on a GPU. ASTRA is known here and in astra_sirt.py.
 
 One unit is one pixel; the rays of a window and its footprint are a `parallel_vec` geometry of their own.
 Source: van Aarle et al., Optics Express 2016; ASTRA's sources at 2.5.0 for what its calls do with a GPU.
@@ -30,7 +30,7 @@ UNMATCHED = (
 
 def create(kind: str, window: Window, footprint: Footprint, vectors: Float64Array, options: Mapping[str, int]) -> int:
     """ASTRA's projector `kind` for one window and footprint; vectors (angles, 6) as `ray_vectors` gives them."""
-    return int(astra.create_projector(kind, *_geometries(window, footprint, vectors), options=dict(options)))
+    return int(astra.create_projector(kind, *geometries(window, footprint, vectors), options=dict(options)))
 
 
 def delete(projectors: Iterable[int]) -> None:
@@ -38,7 +38,7 @@ def delete(projectors: Iterable[int]) -> None:
     astra.projector.delete(list(projectors))
 
 
-def _geometries(window: Window, footprint: Footprint, vectors: Float64Array) -> tuple[Any, Any]:
+def geometries(window: Window, footprint: Footprint, vectors: Float64Array) -> tuple[Any, Any]:
     """ASTRA's geometries of the rays and of the volume."""
     return astra.create_proj_geom("parallel_vec", footprint.width, vectors), astra.create_vol_geom(*window.shape)
 
@@ -47,7 +47,7 @@ class AstraProjector:
     """ASTRA's matched CPU pair for one window and footprint; owns its ASTRA objects and two buffers until closed."""
 
     def __init__(self, window: Window, footprint: Footprint, vectors: Float64Array) -> None:
-        rays, volume = _geometries(window, footprint, vectors)
+        rays, volume = geometries(window, footprint, vectors)
         self._pixels = np.zeros(window.shape, np.float32)
         self._sinogram = np.zeros((len(vectors), footprint.width), np.float32)
         self._projector = create("linear", window, footprint, vectors, {})
