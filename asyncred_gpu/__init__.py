@@ -8,6 +8,7 @@ from .operators.radon import RadonCT
 from .result import Progress, Result, Schedule, Status
 from .runtime.base import WorkerError
 from .solver import GpuAsyncRED
+from .warm_starts import warm_start
 
 __all__ = [
     "BlockCS",
@@ -22,5 +23,6 @@ __all__ = [
     "gaussian_matrices",
     "load_denoiser",
     "snr",
+    "warm_start",
 ]
 __version__ = "0.1.0"

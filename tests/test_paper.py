@@ -20,7 +20,7 @@ from asyncred_gpu.paper.problems import Measurer, TestImage, load_images
 from asyncred_gpu.paper.section import Report, Section, Table
 from asyncred_gpu.paper.study import Study, average, settled_snr
 from asyncred_gpu.runtime.simulated import RandomOrder, SimulatedRuntime
-from asyncred_gpu.warm_start import warm_start
+from asyncred_gpu.warm_starts import warm_start
 
 from .helpers import LinearResidual, blobs, relative, small_network
 
@@ -140,7 +140,7 @@ def test_a_warm_start_ends_closer_than_as_many_sweeps(small):
             super().__init__(*arguments, intensity_scale=intensity_scale, **others)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("asyncred_gpu.warm_start.GpuAsyncRED", Watching)
+        patch.setattr("asyncred_gpu.warm_starts.GpuAsyncRED", Watching)
         found = warm_start(problem.operator, network, 0.8, 0.5, factors=(4, 2), max_sweeps=2, **options)
     assert scales == [2.0, 1.0]
     image = GpuAsyncRED(problem.operator, network, 0.8, intensity_scale=2.0, **options).run(2).image

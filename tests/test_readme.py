@@ -11,10 +11,11 @@ import pytest
 README = Path(__file__).parents[1] / "README.md"
 
 
-def example() -> str:
+def example(which: int = 0) -> str:
+    """Of CT, and of compressed sensing."""
     found = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(found) == 1
-    return found[0]
+    assert len(found) == 2
+    return found[which]
 
 
 def check(output: str) -> None:
@@ -31,6 +32,15 @@ def test_as_a_script_without_a_guard(tmp_path):
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=tmp_path, timeout=120)
     assert done.returncode == 0, done.stderr
     check(done.stdout)
+
+
+def test_the_compressed_sensing_example(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-"], input=example(1), capture_output=True, text=True, cwd=tmp_path, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    match = re.search(r"MAX_SWEEPS ([\d.]+) dB", done.stdout)
+    assert match and float(match[1]) > 25, done.stdout  # least squares gives 6 dB
 
 
 def test_from_standard_input(tmp_path):

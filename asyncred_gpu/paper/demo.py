@@ -7,7 +7,7 @@ import numpy as np
 from ..baselines import gm_red
 from ..blocks import FloatArray
 from ..metrics import snr
-from ..warm_start import FACTORS, SWEEPS
+from ..warm_starts import FACTORS, SWEEPS
 from .numbers import (
     DEMO_CAMERAMAN,
     DEMO_CAMERAMAN_MIRRORED,

@@ -15,7 +15,7 @@ from ..blocks import FloatArray
 from ..metrics import snr
 from ..result import Result
 from ..solver import GpuAsyncRED
-from ..warm_start import warm_start
+from ..warm_starts import warm_start
 from .numbers import SIDE
 from .problems import Measurer, Problem, TestImage
 from .section import Section
