@@ -96,7 +96,7 @@ def prepare(options: argparse.Namespace) -> tuple[Study, Report]:
         f"{', '.join(test.name for test in images)}; resized to 240 × 240 ({options.resampling}); 30 dB input SNR; "
         "m/n = 0.7; Gaussian matrices of variance 1/m; the demo's τ.",
         "Every run: least squares, a warm start (the denoiser at 16, 8, 4 and 2 times its noise level, 8 sweeps each), "
-        f"then {study.sweeps} sweeps with the block step and heavy ball 0.8 (none for minibatches, twice the sweeps).",
+        f"then {study.sweeps} sweeps with the block step and heavy ball 0.8 (minibatches: none).",
         f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
         f"device {options.device}.",
     ]
