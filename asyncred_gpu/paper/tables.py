@@ -64,8 +64,8 @@ def table_2(study: Study, section: Section) -> None:
                 kind = "all rows" if count == m else "with" if scaled else "without"
                 rows.append([count, kind, *levels.values(), *compared(average(levels), TABLE_2.get(count))])
     section.remarks.append(
-        "With the factor the minibatch hardly matters once a run has settled (step 1/(βL_i + 2τ), L_i that of the scaled "
-        "minibatch; mean over the last 5 sweeps). Without it, the solution is that of a larger τ."
+        "With the factor the minibatch hardly matters once a run has settled (step 1/(βL_i + 2τ), L_i that of the "
+        "scaled minibatch; mean over the last 5 sweeps). Without it, the solution is that of a larger τ."
     )
 
 
