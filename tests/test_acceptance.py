@@ -84,22 +84,15 @@ from asyncred_gpu.acceptance.timing import HostTimer, operation, turns_for
 from asyncred_gpu.baselines import gm_red
 from asyncred_gpu.blocks import BlockGrid
 from asyncred_gpu.denoiser import DenoiserSettings
-from asyncred_gpu.kernels.host_build import HostKernels
 from asyncred_gpu.models import DnCNN
 from asyncred_gpu.operators.astra_projectors import HostCalls
-from asyncred_gpu.runtime.cuda_setup import make_cuda_runtime
-from asyncred_gpu.runtime.simulated_streams import Machine, SimulatedDevice
-from asyncred_gpu.runtime.stream_policies import RunAhead
 from asyncred_gpu.solver import intensity_scale_of
 
+from .acceptance_machine import SimulatedMachine, findings, quiet
 from .helpers import LinearResidual, needs_compiler, small_network, small_scan
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "scripts" / "gpu_acceptance.py"
-
-
-def quiet(text):
-    """Nobody listens."""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -109,10 +102,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-def findings(seconds=600.0):
-    return Findings(time.monotonic() + seconds, quiet)
 
 
 # --- sections: budget, failures, what is left out --------------------------------------------------------------------
@@ -635,40 +624,6 @@ def test_ceilings_and_fractions():
 # --- on the simulated device -----------------------------------------------------------------------------------------
 
 
-class SimulatedMachine:
-    """The acceptance's Machine without a GPU: the kernels' host build on simulated streams."""
-
-    solver_device = "cpu"
-    precisions = ("float32",)
-    timer = HostTimer()
-
-    def __init__(self, reserves=0, with_astra=False):
-        self.reserves = reserves
-        self.with_astra = with_astra
-
-    def astra(self):
-        if not self.with_astra:
-            raise RuntimeError("planted: no CUDA in ASTRA")
-        return HostCalls()
-
-    @property
-    def device(self):
-        return SimulatedDevice(Machine(RunAhead()), 0, HostKernels())
-
-    def convolve(self, features, weight, allow_tf32):
-        return torch.nn.functional.conv2d(features, weight)
-
-    def factory(self, solver):
-        ordered = solver.order == "ordered"
-        return lambda setup, workers, image: make_cuda_runtime([self.device], setup, workers, image, ordered)
-
-    def reset_peak(self):
-        return 0, 0
-
-    def peak(self):
-        return self.reserves, self.reserves
-
-
 @pytest.fixture(scope="module")
 def case():
     scan, truth = small_scan(size=24, angles=12, noise=0.05)
@@ -1045,10 +1000,9 @@ def test_the_eager_version_is_gm_red_with_acceleration(case, accelerate):
     """‖G‖² of every iteration is that of the serial method on the CPU, and not that of the plain one."""
     device = SimulatedMachine().device
     course = synchronous_red(case, lambda: JosephGradient(case.operator, device), "float32", 15, torch.device("cpu"))
-    serial = []
-    settings = {"tol": 0.0, "max_iterations": 15, "accelerate": accelerate, "report": lambda _, r: serial.append(r)}
-    gm_red(case.operator, case.network, TAU, case.scale, case.start, **settings)
-    assert np.allclose(course.residual, serial, rtol=1e-3, atol=0) == accelerate
+    settings = {"intensity_scale": case.scale, "x0": case.start, "max_sweeps": 15, "accelerate": accelerate}
+    serial = gm_red(case.operator, case.network, TAU, **settings)
+    assert np.allclose(course.residual, serial.history["residual"], rtol=1e-3, atol=0) == accelerate
     assert len(course.snr) == 15 and list(course.seconds) == sorted(course.seconds) and course.setup > 0
     assert course.snr[-1] == pytest.approx(snr(course.image.numpy(), case.truth))
 

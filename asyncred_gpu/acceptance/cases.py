@@ -1,4 +1,4 @@
-"""The problems to reconstruct: a simulated scan each, its start image and the denoiser. All from installed files."""
+"""The scans to reconstruct, simulated, with start image and denoiser, all from installed files; and what a case is."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ..blocks import BlockGrid, FloatArray
 from ..denoiser import DenoiserSettings, load_denoiser, resolve_halo
 from ..experiments import Problem, retina_problem
 from ..models import DnCNN
+from ..operators.base import BlockOperator
 from ..operators.radon import RadonCT
 from ..runtime.base import WorkerSetup
 from ..solver import intensity_scale_of
@@ -23,23 +24,25 @@ TAU = 0.02
 
 @dataclass(frozen=True)
 class Case:
-    """A problem with all that several sections need of it; `scale` is the start image's intensity."""
+    """A problem with all that several sections need of it; `scale` is the start image's intensity, `tau` R's weight."""
 
     name: str
-    operator: RadonCT
+    operator: BlockOperator
     network: nn.Module
     start: FloatArray
     truth: FloatArray
     scale: float
+    tau: float = TAU
 
-    def on_blocks(self, side: int) -> RadonCT:
+    def on_blocks(self, side: int) -> BlockOperator:
         """The operator over blocks of side × side pixels."""
         return self.operator.with_blocks(BlockGrid(self.operator.image_shape, (side, side)))
 
     def setup(self, side: int, precision: str, per_launch: int, minibatch: int | None = None) -> WorkerSetup:
         """What a worker is made of, as the solver would."""
         denoiser = DenoiserSettings(resolve_halo("exact", self.network), precision, self.scale)
-        return WorkerSetup(self.on_blocks(side), self.network, denoiser, TAU, None, self.truth, per_launch, minibatch)
+        operator = self.on_blocks(side)
+        return WorkerSetup(operator, self.network, denoiser, self.tau, None, self.truth, per_launch, minibatch)
 
 
 def make_case(name: str, problem: Problem, network: nn.Module) -> Case:

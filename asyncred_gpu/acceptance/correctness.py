@@ -6,6 +6,7 @@ Every tolerance stands beside a wrong version that must exceed it: another τ, o
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,18 @@ import numpy as np
 from ..blocks import FloatArray
 from ..metrics import snr
 from ..result import Result, Schedule
-from .cases import TAU, Case
+from .cases import Case
 from .machine import Machine, make_solver, run, run_on_cpu
 from .sections import Findings
 
 FIXED_POINT_DB = 0.05
 REPLAY_TOLERANCE = 1e-4
-# ‖G‖²/‖G₀‖² of a run that has arrived: SNR then changes by less than 0.02 dB any more (800², 60 sweeps, on a CPU).
+# ‖G‖²/‖G₀‖² of a run that has arrived: SNR then changes by less than 0.02 dB any more (800², 60 sweeps; CS, 240², 75;
+# on a CPU).
 ARRIVED = 2e-4
 MOMENTUM = 0.8
-WRONG_TAU = 1.5 * TAU
+# What a wrong version is multiplied with.
+WRONG_TAU = 1.5
 WRONG_STEP = 1.01
 REPLAY_WORKERS = 4
 
@@ -36,16 +39,23 @@ def relative(found: FloatArray, expected: FloatArray) -> float:
 
 
 def check_fixed_point(
-    findings: Findings, machine: Machine, case: Case, side: int, workers: int, sweeps: float, on_cpu: bool = True
+    findings: Findings,
+    machine: Machine,
+    case: Case,
+    side: int,
+    workers: int,
+    sweeps: float,
+    on_cpu: bool = True,
+    momentum: float = MOMENTUM,
 ) -> None:
     """The section: the same settings on both for so many sweeps end at the same SNR, and another τ elsewhere."""
-    settings: dict[str, Any] = {"block_shape": (side, side), "num_workers": workers, "momentum": MOMENTUM}
+    settings: dict[str, Any] = {"block_shape": (side, side), "num_workers": workers, "momentum": momentum}
 
     def on_gpu(tau: float) -> Result:
         solver = make_solver(machine.solver_device, case, **settings, tau=tau)
         return run(machine.factory(solver), solver, sweeps, case.start, case.truth)
 
-    runs = {"CUDA": on_gpu(TAU), "CUDA, wrong τ": on_gpu(WRONG_TAU)}
+    runs = {"CUDA": on_gpu(case.tau), "CUDA, wrong τ": on_gpu(WRONG_TAU * case.tau)}
     if on_cpu:
         findings.say(f"  the CPU side: {sweeps:g} sweeps with {workers} workers")
         runs["CPU"] = run_on_cpu(make_solver("cpu", case, **settings), sweeps, case.start, reference=case.truth)
@@ -78,20 +88,31 @@ def compare_fixed_points(findings: Findings, case: Case, runs: dict[str, Result]
     findings.check(control > FIXED_POINT_DB, f"a wrong τ is only {control:.3f} dB away: this check shows nothing")
 
 
-def check_replay(findings: Findings, machine: Machine, case: Case, side: int, sweeps: float) -> None:
+def check_replay(
+    findings: Findings,
+    machine: Machine,
+    case: Case,
+    side: int,
+    sweeps: float,
+    per_launches: Sequence[int] = (1, 2),
+    minibatch: int | None = None,
+) -> None:
     """The section: a free run's schedule, saved and loaded, repeated on the GPU and on the CPU from zeros.
 
-    From zeros, because every step then moves the image by much: a step wrong by 1 % shows 20 times the tolerance.
+    From zeros, because every step then moves the image by much: a step wrong by 1 % shows 20 times the tolerance,
+    or 6 times in compressed sensing.
     """
     rows = findings.table(
         f"Replay of a free run, {case.name}, {REPLAY_WORKERS} workers, float32, from zeros",
         ["blocks a launch", "updates", "largest staleness", "λ", "CUDA, recorded", "CUDA, replayed", "one step + 1 %"],
     )
     zeros = np.zeros_like(case.start)
-    for per_launch in (1, 2):
-        settings = {"block_shape": (side, side), "num_workers": REPLAY_WORKERS, "blocks_per_launch": per_launch}
+    for per_launch in per_launches:
+        settings: dict[str, Any] = {"block_shape": (side, side), "num_workers": REPLAY_WORKERS}
+        settings |= {"blocks_per_launch": per_launch, "minibatch": minibatch}
         solver = make_solver(machine.solver_device, case, **settings)
         recorded = run(machine.factory(solver), solver, sweeps, zeros)
+        assert recorded.schedule is not None
         schedule = saved_and_loaded(recorded.schedule)
         most, bound = staleness_and_bound(schedule)
         wrong = replace(schedule, step=with_one_step_longer(schedule))
@@ -105,8 +126,9 @@ def check_replay(findings: Findings, machine: Machine, case: Case, side: int, sw
             "wrong step": relative(control, expected),
         }
         rows.append([per_launch, len(schedule), most, bound, *apart.values()])
-        findings.data[f"{per_launch} a launch"] = {**apart, "updates": len(schedule), "staleness": most, "bound": bound}
-        judge_replay(findings, apart, most - bound, f"{per_launch} blocks a launch")
+        what = f"{case.name}, {per_launch} blocks a launch"
+        findings.data[what] = {**apart, "updates": len(schedule), "staleness": most, "bound": bound}
+        judge_replay(findings, apart, most - bound, what)
 
 
 def judge_replay(findings: Findings, apart: dict[str, float], excess: int, what: str) -> None:
@@ -145,13 +167,19 @@ def with_one_step_longer(schedule: Schedule, commit: int = 0) -> Any:
 
 
 def check_ordered(
-    findings: Findings, machine: Machine, case: Case, side: int, sweeps: float, precisions: tuple[str, ...]
+    findings: Findings,
+    machine: Machine,
+    case: Case,
+    side: int,
+    sweeps: float,
+    precisions: tuple[str, ...],
+    workers: int = REPLAY_WORKERS,
 ) -> None:
     """The section: an ordered run gives the same bits twice, and other ones with another seed."""
     rows = findings.table(f"Ordered runs, {case.name}", ["precision", "blocks a launch", "twice the same bits"])
     different = 0
     for precision, per_launch in zip(precisions, (1, 2), strict=False):
-        settings = {"block_shape": (side, side), "num_workers": REPLAY_WORKERS, "blocks_per_launch": per_launch}
+        settings = {"block_shape": (side, side), "num_workers": workers, "blocks_per_launch": per_launch}
         settings |= {"precision": precision, "order": "ordered", "momentum": 0.5}
 
         def image(seed: int, settings: dict[str, Any] = settings) -> FloatArray:

@@ -1,6 +1,6 @@
 """What a user would write: GM-RED with whole-image full gradients in eager torch, one iteration after the other.
 
-x ← y − γ·(∇g(y) + τ·c·R(y/c)), Nesterov's extrapolation with restart: baselines.py, but all of it on the device.
+x ← y − γ·(∇g(y) + τ·c·R(y/c)), Nesterov's extrapolation with restart: baselines/gm_red.py, but all of it on the device.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from ..layers import DTYPES
 from ..models import DnCNN
 from ..tf32 import float32_rules
-from .cases import TAU, Case
+from .cases import Case
 from .full_gradient import FullDataGradient
 
 
@@ -59,9 +59,9 @@ def synchronous_red(
     with torch.no_grad(), float32_rules(precision == "tf32", deterministic=False):
         data, denoiser = make_data(), WholeDenoiser(case.network, precision, case.scale, device)
         start, truth = (torch.from_numpy(array).to(device) for array in (case.start, case.truth))
-        step = 1 / (case.operator.lipschitz + 2 * TAU)
+        step = 1 / (case.operator.lipschitz + 2 * case.tau)
         course = Course(time.perf_counter() - begun)
-        _iterate(course, start, truth, lambda image: data(image) + TAU * denoiser(image), step, iterations)
+        _iterate(course, start, truth, lambda image: data(image) + case.tau * denoiser(image), step, iterations)
     return course
 
 

@@ -64,6 +64,16 @@ def update_bytes(operator: RadonCT, index: int, halo: int) -> int:
     return FLOAT_BYTES * floats
 
 
+def rows_gradient_bytes(rows: int, pixels: int, itemsize: int) -> int:
+    """What Aᵀ(A x − y) of a dense matrix must move: x and y, the matrix twice, since Aᵀ begins when A x is complete."""
+    return 2 * rows * pixels * itemsize + FLOAT_BYTES * (2 * pixels + rows)
+
+
+def normal_gradient_bytes(pixels: int) -> int:
+    """What N x − c must move."""
+    return FLOAT_BYTES * (pixels**2 + 3 * pixels)
+
+
 def fraction(floor_seconds: float, seconds: float) -> float:
     """How near a time is to its floor: 1 is at it."""
     return floor_seconds / seconds if seconds > 0 else math.nan

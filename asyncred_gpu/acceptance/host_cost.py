@@ -119,9 +119,9 @@ def host_costs(result: Result, timed: TimedRuntime) -> dict[str, float]:
     seconds = float(result.history["seconds"][-1])
     parts = {"launching": timed.launching, "collecting": timed.collecting, "polling": timed.polling}
     parts["engine"] = seconds - sum(parts.values())
-    costs = {name: 1e6 * part / len(result.schedule) for name, part in parts.items()}
+    costs = {name: 1e6 * part / len(result.history["update"]) for name, part in parts.items()}
     costs["host"] = costs["launching"] + costs["collecting"] + costs["engine"]
-    return costs | {"all": 1e6 * seconds / len(result.schedule)}
+    return costs | {"all": 1e6 * seconds / len(result.history["update"])}
 
 
 def host_time(
@@ -136,7 +136,7 @@ def host_time(
         result = run(_timing(machine.factory(solver), timed), solver, sweeps, case.start, case.truth)
         costs = host_costs(result, timed[0])
         idle = run(_doing_nothing(solver), solver, sweeps, case.start, case.truth)
-        costs["null"] = 1e6 * float(idle.history["seconds"][-1]) / len(idle.schedule)
+        costs["null"] = 1e6 * float(idle.history["seconds"][-1]) / len(idle.history["update"])
         rows.append(
             [str(point), *(costs[name] for name in ("launching", "collecting", "engine", "host", "null", "all"))]
         )

@@ -17,7 +17,7 @@ from ..result import Result, Schedule
 from ..runtime.device import Device
 from ..solver import GpuAsyncRED, RuntimeFactory
 from .captures import Captures
-from .cases import TAU, Case
+from .cases import Case
 from .timing import CudaTimer, Timer
 
 
@@ -53,6 +53,14 @@ class Machine(Protocol):
 
         Raises:
             RuntimeError: it can't be used there.
+        """
+        ...
+
+    def cupy(self) -> Any:
+        """CuPy, its current device this one.
+
+        Raises:
+            RuntimeError: it has no GPU here.
         """
         ...
 
@@ -107,6 +115,12 @@ class GpuMachine:
     def astra(self) -> AstraCalls:
         return CudaCalls(torch.device(self.solver_device))
 
+    def cupy(self) -> Any:
+        import cupy
+
+        cupy.cuda.Device(torch.device(self.solver_device).index).use()
+        return cupy
+
     def reset_peak(self) -> tuple[int, int]:
         gc.collect()
         torch.cuda.synchronize()
@@ -121,7 +135,7 @@ class GpuMachine:
 
 def make_solver(device: str, case: Case, **settings: Any) -> GpuAsyncRED:
     """The case's solver; two sides of a comparison differ in nothing but the device."""
-    chosen: dict[str, Any] = {"tau": TAU, "intensity_scale": case.scale, "precision": "float32"} | settings
+    chosen: dict[str, Any] = {"tau": case.tau, "intensity_scale": case.scale, "precision": "float32"} | settings
     return GpuAsyncRED(case.operator, case.network, device=device, **chosen)
 
 

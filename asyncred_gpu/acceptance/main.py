@@ -8,12 +8,14 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
 
 from ..denoiser import resolve_halo
+from .block_cs import SensedProblems
+from .block_cs_sections import benchmarks_of_cs, checks_of_cs
 from .cases import Cases
 from .correctness import check_fixed_point, check_ordered, check_replay
 from .denoisers import denoiser_rates
@@ -48,6 +50,10 @@ class Plan:
     commit: str | None = None
     cases: Cases = field(default_factory=Cases)
     measured: Measured = field(default_factory=Measured)
+
+    @cached_property
+    def sensed(self) -> SensedProblems:
+        return SensedProblems(self.machine, self.cases)
 
 
 def main(arguments: Sequence[str] | None = None, root: Path | None = None) -> int:
@@ -108,7 +114,10 @@ def say(text: str) -> None:
 
 def make_sections(plan: Plan) -> list[Section]:
     """All sections, in order: what later ones need comes first, what may take long comes last."""
-    return [*_checks(plan), *_benchmarks(plan), Section("compute-sanitizer", memcheck, 80, 20, needs_gpu=False)]
+    machine, sensed, quick = plan.machine, plan.sensed, plan.quick
+    checks = [*_checks(plan), *checks_of_cs(machine, sensed, quick)]
+    benchmarks = [*_benchmarks(plan), *benchmarks_of_cs(machine, plan.measured, sensed, quick)]
+    return [*checks, *benchmarks, Section("compute-sanitizer", memcheck, 80, 20, needs_gpu=False)]
 
 
 def _checks(plan: Plan) -> list[Section]:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from torch import Tensor
+
+from ..operators.radon import RadonCT
 from ..red import Step
 from ..runtime.cuda import prime_task
 from ..runtime.descriptor import DescriptorRing
 from ..runtime.device import Operation
 from ..runtime.program import BlockProgram
 from ..runtime.stage import make_stages
+from ..solver import draw_minibatch
 from ..task import Task
 from .cases import Case
 from .floors import fraction, network_operations, update_bytes
@@ -38,14 +42,27 @@ class Bench:
         return [*self.program.read(), *self.program.work(), *self.program.publish(0, self.size)]
 
     @property
+    def gradient(self) -> Tensor:
+        """(blocks, rows, cols) what the stage of that name left: the sum of its parts, unscaled."""
+        return self.program._batch.gradient.sum(dim=1)[: len(self.blocks)]
+
+    @property
     def launches(self) -> list[Sequence[Operation]]:
         """As a worker launches them: read, work, publish."""
         return [self.program.read(), self.program.work(), self.program.publish(0, self.size)]
 
 
-def make_bench(machine: Machine, case: Case, side: int, precision: str, size: int) -> Bench:
-    """A worker of its own for `size` blocks of side × side a launch, ready for an update of the first blocks."""
-    setup = case.setup(side, precision, size)
+def make_bench(
+    machine: Machine,
+    case: Case,
+    side: int,
+    precision: str,
+    size: int,
+    first: int = 0,
+    minibatch: int | None = None,
+) -> Bench:
+    """A worker of its own for `size` blocks of side × side a launch, ready for an update of those from `first` on."""
+    setup = case.setup(side, precision, size, minibatch)
     (stage,) = make_stages([machine.device], setup, case.start, deterministic=False)
     program = BlockProgram(0, stage, [], setup)
     blocks = len(setup.operator.grid)
@@ -55,10 +72,12 @@ def make_bench(machine: Machine, case: Case, side: int, precision: str, size: in
         for one in program.prime():
             one.run()
     machine.device.synchronize()
-    chosen = tuple(range(min(size, blocks)))
+    chosen = tuple(range(first, min(first + size, blocks)))
     step = Step(0.1, MOMENTUM, False)
     front = prime_task(0, blocks).slots * 0
-    _describe(machine, program, [Task(number, block, front, step, None, True) for number, block in enumerate(chosen)])
+    rows = [draw_minibatch(0, block, setup.operator.measurements, minibatch) for block in chosen]
+    tasks = [Task(number, block, front, step, rows[number], True) for number, block in enumerate(chosen)]
+    _describe(machine, program, tasks)
     machine.device.synchronize()
     return Bench(case, program, side, precision, size, chosen)
 
@@ -123,4 +142,5 @@ def chain_bytes(bench: Bench) -> int:
     """All else that must be moved."""
     setup = bench.case.setup(bench.side, bench.precision, 1)
     operator = bench.case.on_blocks(bench.side)
+    assert isinstance(operator, RadonCT)
     return sum(update_bytes(operator, block, setup.denoiser.halo) for block in bench.blocks)

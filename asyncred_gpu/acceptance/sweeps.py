@@ -75,9 +75,11 @@ def sweep_rates(
         measured.best = best_with_momentum(case, found) or measured.best
 
 
-def time_point(findings: Findings, machine: Machine, case: Case, point: Point, precision: str, sweeps: int) -> float:
+def time_point(
+    findings: Findings, machine: Machine, case: Case, point: Point, precision: str, sweeps: int, **settings: Any
+) -> float:
     """Seconds of a sweep, nan if the run was too short to say."""
-    solver = solver_at(machine, case, point, precision)
+    solver = solver_at(machine, case, point, precision, **settings)
     result = run(machine.factory(solver), solver, sweeps, case.start)
     findings.check(result.status is Status.MAX_SWEEPS, f"{point} ended with {result.status.name}")
     return sweep_seconds(result, len(solver.operator.grid))

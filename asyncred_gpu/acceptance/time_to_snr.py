@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..operators.astra_projectors import ERRORS
+from ..operators.radon import RadonCT
 from .cases import Case
 from .eager import Course, synchronous_red
 from .full_gradient import AstraGradient, FullDataGradient, JosephGradient
@@ -83,15 +84,16 @@ def time_to_snr(
 
 def data_gradients(findings: Findings, machine: Machine, case: Case) -> dict[str, Callable[[], FullDataGradient]]:
     """The data gradients a user could have: ASTRA's where its CUDA works, first; and ours in any case."""
-    place = machine.device.torch
+    place, operator = machine.device.torch, case.operator
+    assert isinstance(operator, RadonCT)
     found: dict[str, Callable[[], FullDataGradient]] = {}
     try:
         calls = machine.astra()
-        name = AstraGradient(case.operator, calls, place).name
-        found[name] = lambda: AstraGradient(case.operator, calls, place)
+        name = AstraGradient(operator, calls, place).name
+        found[name] = lambda: AstraGradient(operator, calls, place)
     except (RuntimeError, *ERRORS) as error:
         findings.leave_out(f"the synchronous version with ASTRA's CUDA projectors: {error}")
-    found[JosephGradient.name] = lambda: JosephGradient(case.operator, machine.device)
+    found[JosephGradient.name] = lambda: JosephGradient(operator, machine.device)
     return found
 
 
