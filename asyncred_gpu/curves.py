@@ -101,12 +101,13 @@ def draw_staleness(
         shares = BAR_ROOM * counts / counts.sum()
         axes.bar(np.arange(len(counts)), shares, width=0.8, bottom=row, color=looks[name]["color"], label=name)
         words = f"mean {staleness.mean():.2f}, largest {staleness.max()}, λ = {bounds[name]}"
-        axes.annotate(words, (1.0, row + BAR_ROOM), xycoords=("axes fraction", "data"), **_NOTE)
+        at_top = _NOTE | {"xytext": (0, -2), "va": "top"}
+        axes.annotate(words, (1.0, row + 1), xycoords=("axes fraction", "data"), **at_top)
         axes.axhline(row, color="#bbbbbb", linewidth=0.8)
     axes.set_yticks([row + BAR_ROOM / 2 for row in rows], list(histories))
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(0, max(1, len(histories)))
-    axes.set_xlabel("staleness: commits between read and commit; height: share of the commits")
+    axes.set_xlabel("staleness: commits between read and commit (height: their share)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     finish(axes)
     axes.grid(visible=False, axis="y")
@@ -129,7 +130,7 @@ def draw_speedup(
         axes.plot(list(values), list(values.values()), marker="o", markersize=5, label=name, **looks[name])
     if cores is not None and cores < most:
         axes.axvline(cores, color="#bbbbbb", linestyle=":", linewidth=1.2)
-        words = f"more workers share {cores} core{'' if cores == 1 else 's'}"
+        words = f"on the CPU, more workers share {cores} core{'' if cores == 1 else 's'}"
         axes.annotate(
             words, (cores, 0.01), xycoords=("data", "axes fraction"), **(_NOTE | {"xytext": (4, 3), "ha": "left"})
         )

@@ -82,6 +82,12 @@ def decide(names: tuple[str, ...], found: Found) -> tuple[str, ...]:
     raise DeviceError(f"device={shown} can't be used: found {what}. To mend it, {remedies}. {CPU_INSTEAD}")
 
 
+def why_no_gpu(found: Found) -> str | None:
+    """What keeps torch's current GPU from being used, or None if nothing does."""
+    problems = _problems(found, (f"cuda:{found.current}",))
+    return _listed([problem.found for problem in problems]) if problems else None
+
+
 def _problems(found: Found, devices: tuple[str, ...]) -> list[Problem]:
     """All there is to mend, in the order to do it."""
     system = [*_driver_problems(found), *_torch_problems(found), *_cupy_problems(found)]

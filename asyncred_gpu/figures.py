@@ -59,8 +59,8 @@ def comparison_figure(
 ) -> Figure:
     """Images, a magnified part of each, and what separates them.
 
-    With a reference the last row shows each reconstruction's error; without one, how the last reconstruction differs
-    from the first, whole and magnified.
+    With a reference the last row shows each reconstruction's error; without one, how the others differ from the first,
+    a single other one also magnified.
 
     Args:
         reconstructions: title to (rows, cols), in the order of the columns.
@@ -122,11 +122,14 @@ def _title(name: str, image: Image, truth: Image | None, note: str) -> str:
 
 
 def _difference_row(images: dict[str, Image], truth: Image | None, inside: NDArray[np.bool_], part: Part) -> Row:
+    panels: tuple[Panel | None, ...]
     if truth is None:
-        (first, before), (last, after) = next(iter(images.items())), list(images.items())[-1]
-        change = after - before
-        panels: tuple[Panel | None, ...] = (Panel(change, f"{last} − {first}", part), Panel(change[part]))
-        differences = [change]
+        (first, before), *others = images.items()
+        differences = [after - before for _, after in others]
+        changes = [
+            Panel(change, f"{name} − {first}", part) for (name, _), change in zip(others, differences, strict=True)
+        ]
+        panels = (changes[0], Panel(differences[0][part])) if len(others) == 1 else (None, *changes)
     else:
         differences = [image - truth for image in images.values()]
         named = zip(images, differences, strict=True)

@@ -28,7 +28,7 @@ def reconstruct_parser() -> Parser:
         prog="reconstruct_ct.py",
         description="Reconstruct a CT slice by asynchronous RED. Without --input: a simulated scan of an eye's retina.",
     )
-    _data_options(parser.add_argument_group("data"))
+    add_data_options(parser.add_argument_group("data"))
     _method_options(parser.add_argument_group("method"))
     _run_options(parser.add_argument_group("run"))
     return parser
@@ -38,6 +38,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The options, and that they go together: a scan isn't simulated, so it takes no noise."""
     parser = reconstruct_parser()
     options = parser.parse_args(arguments)
+    check_data_options(parser, options)
+    return options
+
+
+def check_data_options(parser: Parser, options: argparse.Namespace) -> None:
+    """Refuse what shapes a simulation for a measured scan, and the other way round."""
     if options.input is not None:
         given = [f"--{name.replace('_', '-')}" for name in SIMULATED_ONLY if getattr(options, name) is not None]
         if given:
@@ -47,10 +53,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
             )
     elif options.slice is not None or options.center == "auto":
         parser.error("--slice and --center auto are for a measured scan. Pass --input FILE.h5")
-    return options
 
 
-def _data_options(group: argparse._ArgumentGroup) -> None:
+def add_data_options(group: argparse._ArgumentGroup) -> None:
+    """Of a CT scan, simulated or measured."""
     group.add_argument("--input", type=Path, metavar="FILE.h5", help="a Data Exchange scan")
     group.add_argument("--slice", type=whole(0), help="row of the scan [0]")
     group.add_argument("--center", type=number_or("auto"), help="rotation axis in detectors, or auto [scan: auto]")
@@ -98,7 +104,10 @@ def _run_options(group: argparse._ArgumentGroup) -> None:
         "--max-staleness", type=whole(0), help="commits between a read and its commit at most [max(4 workers, blocks)]"
     )
     group.add_argument(
-        "--order", choices=["free", "ordered"], default="free", help="ordered: the same image each time [free]"
+        "--order",
+        choices=["free", "ordered", "sync"],
+        default="free",
+        help="ordered: the same image each time; sync: a barrier a round [free]",
     )
     group.add_argument("--block", type=block_shape, help="ROWSxCOLS of a block, or one number [chosen]")
     group.add_argument("--blocks-per-launch", type=whole(1), help="updates a worker takes at a time [1]")

@@ -75,7 +75,7 @@ def _run(options: argparse.Namespace, words: tuple[str, ...]) -> int:
 def prepare(options: argparse.Namespace, words: tuple[str, ...]) -> Setup:
     """Read or simulate the data, build the operator and the solver; whatever can't be is refused here."""
     denoiser = load_denoiser(options.denoiser, sigma=options.sigma)
-    problem = _problem(options)
+    problem = ct_problem(options)
     operator = RadonCT(problem.measured.sinogram, problem.measured.angles, problem.image_shape, center=problem.center)
     field_of_view = options.field_of_view or ("none" if options.input is None else "circle")
     field_of_view = None if field_of_view == "none" else field_of_view
@@ -99,7 +99,8 @@ def solve(options: argparse.Namespace, setup: Setup) -> Result:
         )
 
 
-def _problem(options: argparse.Namespace) -> Problem:
+def ct_problem(options: argparse.Namespace) -> Problem:
+    """The scan that the options of data name, read or simulated."""
     if options.input is not None:
         center = "auto" if options.center is None else options.center
         return scan_problem(options.input, options.slice or 0, center, options.size, options.every)

@@ -38,6 +38,15 @@ def test_each_row_has_one_scale(reference: np.ndarray | None) -> None:
     assert low == -high
 
 
+def test_without_a_reference_all_others_are_held_against_the_first() -> None:
+    images = {"FBP": NOISY, "Async-RED": CLOSE, "BC-RED": CLOSE + 1}
+    figure = comparison_figure(images)
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles[6:9] == ["", "Async-RED − FBP", "BC-RED − FBP"]
+    (drawn,) = figure.axes[8].get_images()
+    np.testing.assert_array_equal(drawn.get_array(), images["BC-RED"] - NOISY)
+
+
 def test_titles_carry_the_quality() -> None:
     figure = comparison_figure({"FBP": NOISY, "Async-RED": CLOSE}, TRUTH, notes={"FBP": "a note"})
     lines = [line for axes in figure.axes for item in axes.texts for line in item.get_text().split("\n")]

@@ -106,6 +106,12 @@ def test_a_measured_scan_from_end_to_end(tmp_path: Path, denoiser: tuple[str, st
     assert not tifffile.imread(tmp_path / "run" / "reconstruction.tif")[outside].any()
 
 
+def test_a_barrier_can_be_asked_for(tmp_path: Path, denoiser: tuple[str, str]) -> None:
+    options = [*SMALL, *denoiser, "--order", "sync", "--quiet"]
+    assert main([*options, "--output", str(tmp_path / "run")]) == 0
+    assert json.loads((tmp_path / "run" / "settings.json").read_text())["solver"]["order"] == "sync"
+
+
 @needs("tooth.h5")
 def test_the_real_scan_predicts_what_was_left_out_better_than_fbp(tmp_path: Path) -> None:
     options = ["--input", str(SHARED / "tooth.h5"), "--every", "2", "--sweeps", "8", "--quiet"]

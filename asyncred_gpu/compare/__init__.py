@@ -1,0 +1,1 @@
+"""Asynchronous, synchronous and serial RED on one problem, one after the other: scripts/compare_modes.py."""

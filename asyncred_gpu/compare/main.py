@@ -1,0 +1,141 @@
+"""scripts/compare_modes.py: from its options to a folder with the table, the figures and the histories.
+
+Exit statuses: 0 done, 1 a mode that failed or diverged, 2 refused before it began, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..blocks import FloatArray
+from ..denoiser import load_denoiser
+from ..devices import DeviceError
+from ..io import OutputFolder
+from ..reconstruct import FAILED, INTERRUPTED, REFUSED
+from ..runtime.base import WorkerError
+from .case import CS_SIZE, Case, make_case
+from .comparison import Comparison, load_average
+from .machine import Machine, find_machine
+from .modes import Mode, Outcome, Plan, attempt
+from .numbers import last
+from .options import parse
+from .report import write_figures, write_tables
+from .speedup import GPU_WORKERS, Ladder, make_ladders
+
+# The reference, the start and some eight modes, in rows of three, as they are drawn.
+PANELS = 30
+
+
+@dataclass(frozen=True)
+class Setup:
+    """All that is checked and built before the first mode runs."""
+
+    machine: Machine
+    case: Case
+    plan: Plan
+    ladders: list[Ladder]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status is returned, errors are one message without a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without ‖ shows ?, and the run goes on
+    words = tuple(sys.argv[1:] if arguments is None else arguments)
+    options = parse(list(words))
+    try:
+        return _run(options, words)
+    except KeyboardInterrupt:
+        return _fail("interrupted: the workers have ended; what was written before stays.", INTERRUPTED)
+
+
+def _run(options: argparse.Namespace, words: tuple[str, ...]) -> int:
+    try:
+        folder = OutputFolder(options.output, f"compare-{_name(options)}", PANELS * _side(options) ** 2)
+    except (OSError, ValueError) as error:
+        return _fail(f"error: {error}", REFUSED)
+    with folder:
+        try:
+            setup = prepare(options)
+        except (OSError, ValueError, TypeError, MemoryError, DeviceError) as error:
+            return _fail(f"error: {error}", REFUSED)
+        _say(setup.case.title)
+        if setup.case.facts.get("center_estimated"):
+            _say(f"rotation centre estimated at detector {setup.case.facts['center']:.1f}; --center sets another")
+        _say(setup.machine.line)
+        try:
+            comparison = compare(setup, options, words, folder)
+            _say(f"\n{write_tables(folder, comparison)}\n")
+            write_figures(folder, comparison)
+        except (WorkerError, MemoryError) as error:
+            return _fail(f"error: {error}", FAILED)
+        except OSError as error:
+            return _fail(
+                f"error: not all results could be written to {folder.path} ({error}). Free some space.", FAILED
+            )
+    _say(f"results in {folder.path}")
+    return 0 if comparison.complete else FAILED
+
+
+def prepare(options: argparse.Namespace) -> Setup:
+    """Look for GPUs, read or simulate the data, build every solver; whatever can't be is refused here."""
+    network = load_denoiser(options.denoiser, sigma=options.sigma)
+    machine = find_machine(options.device)
+    most = max(options.pool or machine.cores, *(options.workers or [1]), max(GPU_WORKERS) if machine.gpus else 1)
+    case = make_case(options, network, most)
+    plan = Plan(case, machine, options)
+    ladders = make_ladders(plan, machine, options.workers, len(case.operator.grid)) if options.speedup_sweeps else []
+    return Setup(machine, case, plan, ladders)
+
+
+def compare(setup: Setup, options: argparse.Namespace, words: tuple[str, ...], folder: OutputFolder) -> Comparison:
+    """Run the modes one after the other, and keep each one's history as soon as it is there."""
+    case, load = setup.case, load_average()
+    begun = time.perf_counter()
+    case.compute_constants(options.sg, bool(setup.machine.gpus))
+    constants = time.perf_counter()
+    start = case.start(setup.plan.pool)
+    beforehand = {"constants": constants - begun, case.start_name: time.perf_counter() - constants}
+    outcomes = [_tried(mode, case, start, options.sweeps, folder) for mode in setup.plan.modes]
+    if setup.ladders:
+        _say(f"Speed-up, {options.speedup_sweeps} sweeps each:")
+    for ladder in setup.ladders:
+        ladder.climb(start, options.speedup_sweeps, _say)
+    return Comparison(case, setup.machine, start, outcomes, setup.ladders, beforehand, load, words)
+
+
+def _tried(mode: Mode, case: Case, start: FloatArray, sweeps: int, folder: OutputFolder) -> Outcome:
+    print(f"{mode.name} … ", end="", flush=True)
+    outcome = attempt(mode, case, start, sweeps)
+    if outcome.result is None:
+        _say(f"failed: {outcome.message}")
+        return outcome
+    history = outcome.result.history
+    folder.write_history(f"history-{mode.key}.csv", history)
+    found = f", SNR {last(history, 'snr'):.2f} dB" if case.reference is not None else ""
+    _say(f"{last(history, 'sweep'):.4g} sweeps in {last(history, 'seconds'):.2f} s{found} {outcome.message}".rstrip())
+    return outcome
+
+
+def _name(options: argparse.Namespace) -> str:
+    if options.input is not None:
+        return str(options.input.stem)
+    return "retina-cs" if options.problem == "cs" else "retina"
+
+
+def _side(options: argparse.Namespace) -> int:
+    usual = CS_SIZE if options.problem == "cs" else 800 if options.input is None else 4096
+    return int(options.size or usual)
+
+
+def _say(message: str) -> None:
+    print(message, flush=True)
+
+
+def _fail(message: str, status: int) -> int:
+    print(message, file=sys.stderr)
+    return status
