@@ -48,7 +48,8 @@ def small(monkeypatch, one_process):
     for module in ("tables", "variations"):
         levels = {24: {"average": 1.0, "cameraman": 2.0}, 16: {"average": 1.0, "cameraman": 2.0}}
         monkeypatch.setattr(f"asyncred_gpu.paper.{module}.TABLE_1", levels)
-    monkeypatch.setattr("asyncred_gpu.paper.tables.TABLE_2", {60: 1.0})
+        monkeypatch.setattr(f"asyncred_gpu.paper.{module}.TABLE_2", {60: 1.0})
+    monkeypatch.setattr("asyncred_gpu.paper.variations.WAY", (1, 2))
 
 
 @pytest.fixture
@@ -194,7 +195,9 @@ def test_a_report_keeps_the_sections_of_earlier_runs(tmp_path):
     assert list(json.loads((tmp_path / "r.json").read_text())) == ["one", "two"]
 
 
-@pytest.mark.parametrize("section", ["demo", "table1", "table2", "table3", "figure7", "precision", "resampling", "tau"])
+@pytest.mark.parametrize(
+    "section", ["demo", "table1", "table2", "table3", "figure7", "precision", "resampling", "tau", "minibatches"]
+)
 def test_every_experiment_runs_through_the_command(small, folder, section, capsys, monkeypatch):
     monkeypatch.setattr(command, "QUICK_SWEEPS", 2)
     monkeypatch.setattr("asyncred_gpu.paper.study.warm_start", lambda operator, *a, **k: operator.start("adjoint"))

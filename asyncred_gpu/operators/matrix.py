@@ -266,9 +266,11 @@ class BlockCS:
         return str(self._constant("fingerprint", self._checksum))
 
     def _checksum(self) -> str:
-        matrices = (matrix.cpu().numpy() for matrix in self._rows.matrices)
-        numbers = np.array([*self.grid.block_shape, self.normalize], np.float64)
-        return checksum(self._rows.measurements.cpu().numpy(), numbers, *matrices)
+        measured = checksum(self._rows.measurements.cpu().numpy(), np.array([*self.grid.block_shape, self.normalize]))
+        return f"{measured}-{self._constant('matrices', self._checksum_of_matrices)}"
+
+    def _checksum_of_matrices(self) -> str:
+        return checksum(*(matrix.cpu().numpy() for matrix in self._rows.matrices))
 
     @property
     def details(self) -> dict[str, Any]:

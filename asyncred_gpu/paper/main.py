@@ -28,10 +28,11 @@ TITLES = {
     "ct": "Figures 8 and 9: computed tomography",
     "resampling": "Experiment: how the images were resized",
     "tau": "Experiment: other τ",
+    "minibatches": "Experiment: minibatches on the way",
     "precision": "Experiment: precision, other random numbers",
 }
 QUICK_IMAGES, QUICK_SWEEPS, SWEEPS = 1, 25, 40
-QUICK_LEAVES_OUT = ("resampling", "tau")
+QUICK_LEAVES_OUT = ("resampling", "tau", "minibatches")
 
 
 def parse(words: Sequence[str] | None) -> argparse.Namespace:
@@ -118,6 +119,7 @@ def experiments(options: argparse.Namespace, study: Study) -> dict[str, Callable
         "ct": lambda section: ct.ct(study, section, *scan),
         "resampling": lambda section: variations.resampling(study, section),
         "tau": lambda section: variations.strength(study, section),
+        "minibatches": lambda section: variations.minibatches(study, section),
         "precision": lambda section: variations.precision(study, section),
     }
     usual = [name for name in known if not (quick and name in QUICK_LEAVES_OUT)]

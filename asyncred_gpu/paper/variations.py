@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
 from ..metrics import snr
-from .numbers import SIDE, TABLE_1
+from .numbers import SIDE, TABLE_1, TABLE_2, demo_step, rows_of
 from .problems import RESAMPLINGS, Measurer, load_images
 from .section import Section
 from .study import Study, average, final_snr
 
 TAU_FACTORS = (0.5, 0.71, 1.0, 1.41, 2.0)
+WAY = (300, 350, 400, 500, 700, 900)
 
 
 def resampling(study: Study, section: Section) -> None:
@@ -43,6 +48,31 @@ def strength(study: Study, section: Section) -> None:
             levels[test.name] = final_snr(result, problem)
             study.say(f"  τ × {factor:g}, {test.name}: {levels[test.name]:.2f} dB")
         rows.append([f"{factor:g}", *levels.values(), average(levels)])
+
+
+def minibatches(study: Study, section: Section) -> None:
+    """The way of a random gradient from zeros with the demo's step: its level depends on when one looks."""
+    problem = study.measurer(SIDE).measure(study.images[0])
+    tau, m = problem.test.tau, rows_of(SIDE)
+    header = ("rows w", "factor m/w", *(f"{sweeps} sweeps" for sweeps in WAY))
+    rows = section.table("Cameraman from zeros, the demo's step 1/(2 + 2τ), no momentum: SNR in dB", *header)
+    for scaled in (True, False):
+        for count in (*TABLE_2, m):
+            if count == m and not scaled:
+                continue
+            # Without the factor: the gradient is w/m of that of a problem whose τ is m/w times as large.
+            share = 1.0 if scaled else count / m
+            random: dict[str, Any] = {"minibatch": count} if count < m else {}
+            result = study.run(
+                problem, "zeros", WAY[-1], tau=tau / share, step=demo_step(tau) * share, momentum=0.0, **random
+            )
+            history = result.history
+            places = np.searchsorted(history["sweep"], WAY)
+            levels = [float(history["snr"][min(place, len(history["snr"]) - 1)]) for place in places]
+            kind = "all rows" if count == m else "with" if scaled else "without"
+            rows.append([count, kind, *levels])
+            study.say(f"  {count} rows, {kind}: {', '.join(f'{level:.2f}' for level in levels)} dB")
+            section.remarks.extend(f"{count} rows, {kind}: {note}" for note in result.notes[1:])
 
 
 def precision(study: Study, section: Section) -> None:
