@@ -3,7 +3,8 @@
 from .denoiser import load_denoiser
 from .devices import DeviceError
 from .metrics import snr
-from .operators.matrix import BlockCS, gaussian_matrices
+from .operators.gaussian import gaussian_matrices
+from .operators.matrix import BlockCS
 from .operators.radon import RadonCT
 from .result import Progress, Result, Schedule, Status
 from .runtime.base import WorkerError

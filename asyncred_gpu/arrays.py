@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import sys
-from collections.abc import Callable
+import importlib
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -69,11 +69,21 @@ def checksum(*arrays: Any) -> str:
     return content.hexdigest()[:16]
 
 
-def converter_like(array: Any) -> Callable[[FloatArray], Any]:
-    """A function that turns a numpy image into the kind `array` is, on its device."""
+@dataclass(frozen=True)
+class Converter:
+    """Turns a numpy image into the kind an input was, on its device; picklable, so copies of an operator keep it."""
+
+    kind: str
+    device: torch.device | None = None
+
+    def __call__(self, image: FloatArray) -> Any:
+        if self.kind == "torch":
+            return torch.from_numpy(image).to(self.device)
+        return importlib.import_module("cupy").asarray(image) if self.kind == "cupy" else image
+
+
+def converter_like(array: Any) -> Converter:
+    """To the kind `array` is."""
     if isinstance(array, torch.Tensor):
-        device = array.device
-        return lambda image: torch.from_numpy(image).to(device)
-    if comes_from_cupy(array):
-        return lambda image: sys.modules["cupy"].asarray(image)
-    return lambda image: image
+        return Converter("torch", array.device)
+    return Converter("cupy" if comes_from_cupy(array) else "numpy")

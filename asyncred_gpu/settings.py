@@ -107,15 +107,18 @@ def make_grid(block_shape: Any, default: BlockGrid, workers: int, fixed: bool) -
     return BlockGrid(default.image_shape, (rows, cols))
 
 
-def check_parallelism(workers: int, per_launch: int, max_staleness: Any, blocks: int) -> Parallelism:
-    """Staleness that can hold: the last of P updates in flight waits for P − 1 commits."""
+def check_parallelism(
+    workers: int, per_launch: int, max_staleness: Any, blocks: int, order: str = "free"
+) -> Parallelism:
+    """Staleness that can hold: the last of P updates in flight waits for P − 1 commits; unless free, for no more."""
     in_flight = workers * per_launch
     if in_flight > blocks:
         raise ValueError(
             f"{workers} workers × {per_launch} blocks a launch are {in_flight} updates in flight, and the image has "
             f"{blocks} blocks: one update a block at a time. Use fewer workers, or a smaller block_shape."
         )
-    staleness = max(4 * workers, blocks) if max_staleness is None else check_count("max_staleness", max_staleness, 0)
+    usual = max(4 * workers, blocks) if order == "free" else in_flight - 1
+    staleness = usual if max_staleness is None else check_count("max_staleness", max_staleness, 0)
     if staleness < in_flight - 1:
         who = f"{in_flight} workers" if per_launch == 1 else f"{in_flight} updates in flight"
         raise ValueError(
@@ -148,7 +151,7 @@ def check_minibatch(minibatch: Any, measurements: int) -> int | None:
             f"minibatch={count} is more than the {measurements} measurements there are. "
             f"Pass at most {measurements}, or None for all."
         )
-    return count
+    return None if count == measurements else count
 
 
 def make_mask(field_of_view: Any, image_shape: tuple[int, int]) -> FloatArray | None:

@@ -87,7 +87,8 @@ class GpuAsyncRED:
             own blocks, and no others).
         pad: halo in pixels, or "exact": the network's receptive radius, the least that changes nothing.
         num_workers: updates at a time; None: one a core, or four a GPU.
-        max_staleness: λ, the most commits between a read and its commit; None: max(4·workers, blocks).
+        max_staleness: λ, the most commits between a read and its commit; None: max(4·workers, blocks), or, if the
+            order isn't "free", the updates in flight − 1.
         minibatch: angles or rows an update's gradient uses (SG); None: all (BG).
         step: "theory" 1/((1+2λ)(L+2τ)), "global" 1/(L+2τ), "block" 1/(βL_i+2τ), or a number.
         momentum: heavy ball a block, with restart, in [0, 1); not covered by the theorems.
@@ -142,8 +143,10 @@ class GpuAsyncRED:
         per_launch = check_count("blocks_per_launch", blocks_per_launch, 1)
         wanted = self._default_workers() if num_workers is None else check_count("num_workers", num_workers, 1)
         grid = make_grid(block_shape, operator.grid, wanted * per_launch, operator.blocks_fixed)
-        workers = min(wanted, max(1, len(grid) // per_launch)) if num_workers is None else wanted
-        self.parallelism = check_parallelism(workers, per_launch, max_staleness, len(grid))
+        # With momentum half of the blocks may be in flight.
+        most = max(1, len(grid) // (2 * per_launch if self.momentum else per_launch))
+        workers = min(wanted, most) if num_workers is None else wanted
+        self.parallelism = check_parallelism(workers, per_launch, max_staleness, len(grid), self.order)
         check_momentum(self.momentum, self.parallelism.in_flight, len(grid))
         self.operator = operator.with_blocks(grid)
         self.minibatch = check_minibatch(minibatch, operator.measurements)
@@ -194,7 +197,7 @@ class GpuAsyncRED:
 
         devices = [CudaDevice(name) for name in self.devices]
         self.operator.prepare_on(devices[0].torch, devices[0].kernels)
-        return partial(make_cuda_runtime, devices, deterministic=self.order == "ordered")
+        return partial(make_cuda_runtime, devices, deterministic=self.order != "free")
 
     def _run(
         self,

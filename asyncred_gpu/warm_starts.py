@@ -12,17 +12,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from .operators.base import BlockOperator
-from .solver import GpuAsyncRED
+from .result import Status
+from .settings import check_image, check_scale
+from .solver import GpuAsyncRED, choose_scale
 
 FACTORS = (16.0, 8.0, 4.0, 2.0)
 SWEEPS = 8
+ADVICE = "Pass smaller factors, step='block', or less momentum."
 
 
 def warm_start(
     operator: BlockOperator,
     denoiser: Any,
     tau: float,
-    intensity_scale: float = 1.0,
+    intensity_scale: float | str = "auto",
     x0: Any = "auto",
     factors: Sequence[float] = FACTORS,
     max_sweeps: float = SWEEPS,
@@ -32,16 +35,21 @@ def warm_start(
 
     Args:
         operator, denoiser, tau: as of `GpuAsyncRED`, which runs once for each factor.
-        intensity_scale: c of the reconstruction to come.
+        intensity_scale: c of the reconstruction to come; "auto": as `GpuAsyncRED` takes it from x0.
         x0: as of `GpuAsyncRED.run`, where the first run begins.
         factors: what c is multiplied with, one run after the other.
         max_sweeps: of each run.
         options: further arguments of `GpuAsyncRED`.
     Raises:
-        ValueError, TypeError: as of `GpuAsyncRED`.
+        ValueError, TypeError: as of `GpuAsyncRED`. RuntimeError: a run diverged.
     """
-    image = x0
+    image = operator.start(x0) if isinstance(x0, str) else check_image("x0", x0, operator.image_shape)
+    scale = choose_scale(check_scale(intensity_scale), image, operator)
     for factor in factors:
-        solver = GpuAsyncRED(operator, denoiser, tau, intensity_scale=factor * intensity_scale, **options)
-        image = solver.run(max_sweeps, x0=image).image
+        result = GpuAsyncRED(operator, denoiser, tau, intensity_scale=factor * scale, **options).run(
+            max_sweeps, x0=image
+        )
+        if result.status is Status.DIVERGED:
+            raise RuntimeError(f"The warm start diverged with the denoiser at {factor:g} times its noise. {ADVICE}")
+        image = result.image
     return image

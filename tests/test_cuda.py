@@ -199,7 +199,7 @@ def test_the_estimate_counts_what_is_allocated():
     made, needed = {}, {}
 
     def make(setup, workers, start):
-        needed["bytes"] = memory_needed(setup, workers)
+        needed["bytes"] = memory_needed(setup, workers, torch.device("cpu"))
         runtime = make_cuda_runtime(
             [SimulatedDevice(Machine(POLICIES["any"](0)), 0, HostKernels())], setup, workers, start, True
         )

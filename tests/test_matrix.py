@@ -1,5 +1,6 @@
 """BlockCS against dense float64 algebra, in both forms and precisions; minibatches; starts; bad input; the solver."""
 
+import copy
 import pickle
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from asyncred_gpu import BlockCS, GpuAsyncRED, gaussian_matrices, snr
 from asyncred_gpu.blocks import BlockGrid, halo_crop
 from asyncred_gpu.denoiser import BlockDenoiser, DenoiserSettings
-from asyncred_gpu.operators.matrix import matrix_bytes
+from asyncred_gpu.operators.gaussian import matrix_bytes
 from asyncred_gpu.operators.matrix_rows import PIECE_BYTES, RowsForm
 from asyncred_gpu.runtime.simulated import RandomOrder, SimulatedRuntime
 
@@ -205,6 +206,67 @@ def test_the_image_comes_back_as_the_measurements_came():
     assert make()[0].like_input(image) is image
 
 
+@pytest.mark.parametrize("given", ["read-only", "reversed", "big-endian", "uint16", "bfloat16", "float64"])
+def test_matrices_of_any_kind_are_taken(given):
+    _, matrices, measured = make()
+    whole = np.round(matrices * 100).clip(0)
+    frozen = matrices.copy()
+    frozen.flags.writeable = False
+    kinds = {
+        "read-only": (frozen, matrices),
+        "reversed": (matrices[:, ::-1], matrices[:, ::-1]),
+        "big-endian": (matrices.astype(">f4"), matrices),
+        "uint16": (whole.astype(np.uint16), whole),
+        "bfloat16": (torch.from_numpy(matrices).bfloat16(), torch.from_numpy(matrices).bfloat16().float().numpy()),
+        "float64": (matrices.astype(np.float64), matrices),
+    }
+    array, expected = kinds[given]
+    operator = BlockCS(measured, array, (ROWS, COLS), (HEIGHT, WIDTH))
+    assert np.array_equal(operator._rows.matrices.numpy(), expected)
+    if given == "read-only":
+        assert operator._rows.matrices.data_ptr() == frozen.ctypes.data
+
+
+def test_a_copied_operator_gives_the_image_as_the_measurements_came():
+    _, matrices, measured = make()
+    image = noise(ROWS, COLS)
+    for given, kind in ((torch.from_numpy(measured), torch.Tensor), (measured, np.ndarray)):
+        operator = BlockCS(given, matrices, (ROWS, COLS), (HEIGHT, WIDTH))
+        assert isinstance(copy.deepcopy(operator).like_input(image), kind)
+
+
+def test_blocks_without_a_matrix_have_a_constant_of_zero():
+    measured, matrices = noise(4, 50), noise(4, 50, 64)
+    matrices[2] = 0
+    operator = BlockCS(measured, matrices, (16, 16))
+    assert operator.block_lipschitz(2) == 0 < operator.block_lipschitz(1) and operator.minibatch_factor(20) >= 1
+    with pytest.raises(ValueError, match=r"all zero: normalize=True can't divide"):
+        _ = BlockCS(measured, 0 * matrices, (16, 16), normalize=True).scale
+
+
+def test_a_few_heavy_rows_count_in_a_minibatchs_constant():
+    """One row of 100 with nearly all of ‖A‖²: a minibatch of 5 that holds it is 20 times as steep."""
+    matrices = 1e-3 * noise(1, 100, 64)
+    matrices[0, 17] = 1
+    assert BlockCS(noise(1, 100), matrices, (8, 8)).minibatch_factor(5) == pytest.approx(20, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("forward", (ROWS + 8, COLS)), ("adjoint", (1, M)), ("gradient", (COLS, ROWS))]
+)
+def test_whole_images_of_another_shape_are_refused(name, shape):
+    with pytest.raises(ValueError, match=r"has shape .*, it must be .* Pass an array of that shape"):
+        getattr(make()[0], name)(noise(*shape))
+
+
+def test_what_lies_on_the_device_already_is_not_counted_again():
+    operator, here, there = make(form="normal")[0], torch.device("cpu"), torch.device("meta")
+    assert operator.device_needs(5, here).tables == 0 < operator.device_needs(5, there).tables
+    assert operator.device_needs(M, here).tables > 0  # AᵀA isn't made yet
+    operator.gradient(noise(ROWS, COLS))
+    assert operator.device_needs(M, here).tables == 0
+
+
 # --- generator and memory -------------------------------------------------------------------------------------------
 
 
@@ -220,6 +282,9 @@ def test_gaussian_matrices_have_variance_one_over_m():
 def test_memory_is_estimated_and_refused(monkeypatch):
     assert matrix_bytes(9, 4480, 6400) == 9 * 4480 * 6400 * 4
     assert matrix_bytes(9, 4480, 6400, "float16") == 9 * 4480 * 6400 * 2
+    assert matrix_bytes(9, 4480, 6400, form="auto") == matrix_bytes(9, 4480, 6400)
+    with pytest.raises(ValueError, match=r"form='nromal' isn't known"):
+        matrix_bytes(9, 4480, 6400, form="nromal")
     assert matrix_bytes(9, 4480, 6400, form="normal") == 9 * 4 * (4480 * 6400 + 6400**2)
     monkeypatch.setattr("asyncred_gpu.memory.available_memory", lambda: 10**6)
     with pytest.raises(MemoryError, match=r"The matrices take 984 MiB, and 1 MiB are free. Use smaller blocks"):
@@ -260,6 +325,9 @@ def spoiled(array, value):
         ({"storage": "int8"}, r"storage='int8' isn't known. Pass one of float32, float16"),
         ({"form": "svd"}, r"form='svd' isn't known. Pass one of auto, rows, normal"),
         ({"form": "normal", "storage": "float16"}, r"form='normal' keeps AᵀA in float32"),
+        ({"matrices": 1e-6 * noise(BLOCKS, M, N), "storage": "float16"}, r"which float16 rounds to few digits or to 0"),
+        ({"matrices": [[[1.0], [1.0, 2.0]]]}, r"matrices isn't an array"),
+        ({"matrices": torch.from_numpy(noise(BLOCKS, M, N)).to_sparse()}, r"torch.sparse_coo"),
         ({"measurements": noise(BLOCKS * M)}, r"measurements has shape \(306,\), it must have 2 dimensions"),
         ({"measurements": spoiled(noise(BLOCKS, M), np.nan)}, r"measurements holds 1 NaN or infinite values"),
         ({"matrices": spoiled(noise(BLOCKS, M, N), np.inf)}, r"matrices\[0\] holds 1 NaN or infinite values"),
@@ -328,6 +396,24 @@ def test_the_pool_replays_what_a_simulation_recorded(minibatch):
     assert max(recorded.schedule.staleness) >= 2
     again = solver.run(replay=recorded.schedule)
     assert relative(again.image, recorded.image) < 1e-5 < 1e-3 < relative(again.image, operator.start("auto"))
+
+
+def test_momentum_leaves_half_of_the_blocks_idle_on_a_machine_with_many_cores(monkeypatch):
+    monkeypatch.setattr("asyncred_gpu.solver.available_cores", lambda: list(range(16)))
+    operator, _ = measured_blobs()
+    for momentum, workers in ((0.8, 4), (0.0, 9)):
+        solver = GpuAsyncRED(operator, LinearResidual(), momentum=momentum, device="cpu")
+        assert solver.parallelism.workers == workers
+    with pytest.raises(ValueError, match=r"momentum=0.8 with 5 updates in flight of 9 blocks diverges"):
+        GpuAsyncRED(operator, LinearResidual(), momentum=0.8, num_workers=5, device="cpu")
+
+
+@pytest.mark.parametrize(("order", "staleness"), [("free", 12), ("ordered", 2), ("sync", 2)])
+def test_the_usual_staleness_is_what_an_order_can_have(order, staleness):
+    operator, _ = measured_blobs()
+    solver = GpuAsyncRED(operator, LinearResidual(), num_workers=3, order=order, device="cpu")
+    assert solver.parallelism.max_staleness == staleness
+    assert GpuAsyncRED(operator, LinearResidual(), minibatch=operator.measurements, device="cpu").minibatch is None
 
 
 def test_its_blocks_are_taken_whatever_the_number_of_workers():

@@ -74,10 +74,10 @@ class Problem:
         a = self.matrices.double()
         return (a.mT @ a).float(), (a.mT @ self.measurements.double()[..., None])[..., 0].float()
 
-    def operator(self, form="rows") -> DeviceOperator:
+    def operator(self, form="rows", count=None) -> DeviceOperator:
         if form == "normal":
             return NormalOnDevice(*self.normal, SCALE, self.scene)
-        return RowsOnDevice(self.matrices, self.measurements, SCALE, self.scene)
+        return RowsOnDevice(self.matrices, self.measurements, SCALE, self.scene, count)
 
 
 def make_problem(place, block, rows, storage=torch.float32, layout=(2, 3)) -> Problem:
@@ -377,6 +377,7 @@ def sensed(matrices, **options):
         ("rows", "float16", 9, 2),
         ("normal", "float32", None, 2),
         ("auto", "float32", 9, 1),
+        ("auto", "float32", 40, 1),  # a minibatch of all rows
     ],
 )
 def test_a_run_gives_the_cpus_image(place, form, storage, minibatch, blocks_per_launch, wrong):
@@ -424,7 +425,7 @@ def test_python_and_the_kernels_agree_on_their_numbers(place):
 @pytest.mark.parametrize("storage", [torch.float32, torch.float16])
 def test_needs_are_what_is_there(place, storage, minibatch):
     problem = make_problem(place, (8, 12), 70, storage)
-    grid, operator = BlockGrid((16, 36), (8, 12)), problem.operator()
+    grid, operator = BlockGrid((16, 36), (8, 12)), problem.operator(count=minibatch)
     now = make_launch(problem, operator, minibatch)
     count = now.batch.count
     needs = rows_needs(grid, 70, count, storage)

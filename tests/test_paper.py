@@ -144,6 +144,13 @@ def test_a_warm_start_ends_closer_than_as_many_sweeps(small):
         patch.setattr("asyncred_gpu.warm_starts.GpuAsyncRED", Watching)
         found = warm_start(problem.operator, network, 0.8, 0.5, factors=(4, 2), max_sweeps=2, **options)
     assert scales == [2.0, 1.0]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "asyncred_gpu.warm_starts.choose_scale", lambda scale, start, operator: 0.5 if scale is None else 1
+        )
+        assert np.array_equal(
+            warm_start(problem.operator, network, 0.8, factors=(4, 2), max_sweeps=2, **options), found
+        )
     image = GpuAsyncRED(problem.operator, network, 0.8, intensity_scale=2.0, **options).run(2).image
     image = GpuAsyncRED(problem.operator, network, 0.8, intensity_scale=1.0, **options).run(2, x0=image).image
     assert np.array_equal(found, image)

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from ..blocks import BlockGrid, FloatArray
 from ..experiments import retina_image
-from ..operators.matrix import BlockCS, gaussian_matrices
+from ..operators.gaussian import gaussian_matrices, measure_blocks
+from ..operators.matrix import BlockCS
 from ..solver import intensity_scale_of
 from .cases import Case, Cases
 from .correctness import relative
@@ -102,10 +103,7 @@ def make_sensed(name: str, size: int, network: nn.Module, device: torch.device) 
     image, side = retina_image(size), size // BLOCKS_A_SIDE
     grid = BlockGrid(image.shape, (side, side))
     matrices = gaussian_matrices(len(grid), round(MEASUREMENTS_A_PIXEL * side * side), side * side)
-    clean = np.stack([matrix @ block.ravel() for matrix, block in zip(matrices, grid.split(image), strict=True)])
-    noise = np.random.default_rng(0).standard_normal(clean.shape)
-    noise *= np.linalg.norm(clean) * 10 ** (-NOISE_DB / 20) / np.linalg.norm(noise)
-    measured = (clean + noise).astype(np.float32)
+    measured = measure_blocks(image, matrices, grid.block_shape, NOISE_DB)
     return Sensed(name, network, image, measured, torch.from_numpy(matrices).to(device))
 
 

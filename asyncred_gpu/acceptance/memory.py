@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+
 from ..blocks import FloatArray
 from ..runtime.base import Runtime, WorkerSetup
 from ..runtime.cuda_setup import MemoryNeeded, memory_needed
@@ -42,7 +44,7 @@ def _estimating(make: RuntimeFactory, needed: list[MemoryNeeded]) -> RuntimeFact
     """Such a runtime; the estimate for it is added to `needed`."""
 
     def make_estimated(setup: WorkerSetup, workers: int, image: FloatArray) -> Runtime:
-        needed.append(memory_needed(setup, workers))
+        needed.append(memory_needed(setup, workers, torch.device("cpu")))
         return make(setup, workers, image)
 
     return make_estimated

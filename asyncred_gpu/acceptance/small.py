@@ -15,7 +15,8 @@ from ..blocks import BlockGrid
 from ..experiments import retina_image, retina_problem
 from ..models import DnCNN
 from ..operators.base import BlockOperator
-from ..operators.matrix import BlockCS, gaussian_matrices
+from ..operators.gaussian import gaussian_matrices
+from ..operators.matrix import BlockCS
 from ..operators.radon import RadonCT
 from ..solver import GpuAsyncRED
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 from ..blocks import BlockGrid, FloatArray
 from ..experiments import LARGEST_SIZE, SMALLEST_SIZE, Problem, prediction_error, retina_image
 from ..operators.base import BlockOperator
-from ..operators.matrix import BlockCS, gaussian_matrices
+from ..operators.gaussian import gaussian_matrices, measure_blocks
+from ..operators.matrix import BlockCS
 from ..operators.radon import RadonCT
 from ..reconstruct import TAU_OF_A_SCAN, TAU_OF_THE_RETINA, ct_problem
 from ..settings import make_grid, make_mask
@@ -122,16 +122,15 @@ def _cs_case(options: argparse.Namespace, network: nn.Module) -> Case:
     image = retina_image(size)
     count = max(1, round((options.ratio or CS_RATIO) * height * width))
     matrices = gaussian_matrices(len(grid), count, height * width, options.seed)
-    clean = np.stack([matrix @ block.ravel() for matrix, block in zip(matrices, grid.split(image), strict=True)])
-    noise = np.random.default_rng(options.seed + 1).standard_normal(clean.shape)
-    noise *= np.linalg.norm(clean) * 10 ** (-noise_db / 20) / np.linalg.norm(noise)
-    measured = (clean + noise).astype(np.float32)
+    measured = measure_blocks(image, matrices, grid.block_shape, noise_db, options.seed + 1)
     operator = BlockCS(measured, matrices, grid.image_shape, grid.block_shape)
     settings = {"tau": options.tau or CS_TAU, "intensity_scale": 1.0, "field_of_view": None, "seed": options.seed}
 
     def start(workers: int) -> FloatArray:
         few = {"num_workers": workers, "device": "cpu", "seed": options.seed}
-        found: FloatArray = warm_start(operator, network, settings["tau"], x0="least-squares", **few)
+        found: FloatArray = warm_start(
+            operator, network, settings["tau"], intensity_scale=1.0, x0="least-squares", **few
+        )
         return found
 
     title = f"Retina, {size} × {size} in {len(grid)} blocks of {height} × {width}, {count} measurements each"

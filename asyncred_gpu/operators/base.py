@@ -107,8 +107,8 @@ class BlockOperator(Protocol):
         """The operator's kernels on a GPU, for gradients of `count` measurements."""
         ...
 
-    def device_needs(self, count: int) -> DeviceNeeds:
-        """What that will take of the GPU's memory, for gradients of `count` measurements."""
+    def device_needs(self, count: int, device: torch.device) -> DeviceNeeds:
+        """What that will take of the GPU's memory, besides what lies there already."""
         ...
 
     def prepare_on(self, device: torch.device, kernels: Kernels) -> None:

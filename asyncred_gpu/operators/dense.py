@@ -118,7 +118,7 @@ class DenseOperator:
         """
         raise NotImplementedError(HOST_ONLY)
 
-    def device_needs(self, count: int) -> DeviceNeeds:
+    def device_needs(self, count: int, device: torch.device) -> DeviceNeeds:
         """There are none.
 
         Raises:

@@ -6,37 +6,37 @@ needed by another's gradient but pixels: shares are empty. Source: Sun et al., A
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
 
 import numpy as np
 import torch
-from scipy.sparse.linalg import LinearOperator, cg, eigsh
+from scipy.sparse.linalg import cg
 from torch import Tensor
 
 from ..arrays import as_numpy, checksum, converter_like
 from ..blocks import BlockGrid, FloatArray, IndexArray
 from ..kernels.launch import Kernels
-from ..memory import check_available
-from ..settings import check_count
 from .checks import check_image_shape
 from .device import DeviceNeeds, DeviceOperator, Scene
-from .matrix_checks import as_tensor, block_grid, check_form, check_matrices, check_storage, stored
+from .matrix_checks import (
+    as_tensor,
+    block_grid,
+    check_form,
+    check_matrices,
+    check_room,
+    check_size,
+    check_storage,
+    stored,
+)
 from .matrix_device import NormalOnDevice, RowsOnDevice, normal_needs, rows_needs
+from .matrix_norms import largest_eigenvalue, minibatch_factor, normal_operator
 from .matrix_rows import BlockForm, NormalForm, RowsForm
 
 START_KINDS = ("auto", "adjoint", "least-squares", "zeros")
-# A scaled minibatch's Lipschitz constant depends on the draw: this many are measured, the largest counts.
-MINIBATCH_DRAWS = 3
-# Lanczos gives an eigenvalue from below, to this relative error.
-LIPSCHITZ_TOL = 1e-3
 # Conjugate gradients for the least-squares start: ‖AᵀA x − Aᵀy‖ ≤ this · ‖Aᵀy‖.
 LEAST_SQUARES_TOL = 1e-3
 LEAST_SQUARES_ITERATIONS = 200
-# Up to this many pixels a block, eigenvalues are computed from AᵀA itself.
-DENSE = 32
 
 
 class BlockCS:
@@ -51,8 +51,9 @@ class BlockCS:
         normalize: divide the data term by its Lipschitz constant, so that L = 1 and τ has no units. The paper doesn't.
         storage: "float32", or "float16": half the memory, sums in float32 all the same.
         form: "rows" computes Aᵀ(A x − y); "normal" N x − c with N = AᵀA, c = Aᵀy made before a run (2·m·n² operations
-            and n² numbers a block; minibatches use the rows all the same); "auto": "normal" where a gradient then reads
-            less memory: n ≤ m on the CPU, where a row is read once for both products, n < 2m on a GPU in float32.
+            and n² numbers a block; minibatches use the rows all the same); "auto": "rows"
+            on the CPU, where a row is read once for both products; on a GPU "normal" if n < 2m, which is then fewer
+            bytes, in float32.
     Attributes:
         blocks_fixed: True: each block was measured for itself.
     Raises:
@@ -169,8 +170,7 @@ class BlockCS:
         return out
 
     def _cpu_form(self) -> BlockForm:
-        _, m, n = self._rows.matrices.shape
-        return self._normal_form() if self.form == "normal" or (self.form == "auto" and n <= m) else self._rows
+        return self._normal_form() if self.form == "normal" else self._rows
 
     def _normal_form(self) -> NormalForm:
         if self._normal is None:
@@ -189,17 +189,20 @@ class BlockCS:
 
     def forward(self, image: FloatArray) -> FloatArray:
         """A x: (rows, cols) → (blocks, m)."""
+        check_size("image", image, self.image_shape)
         blocks = self.grid.split(image)
         return np.stack([self._rows.forward(i, self._vector(block)).cpu().numpy() for i, block in enumerate(blocks)])
 
     def adjoint(self, values: FloatArray) -> FloatArray:
         """Aᵀ r: (blocks, m) → (rows, cols)."""
+        check_size("values", values, tuple(self._rows.measurements.shape))
         device = self._rows.matrices.device
         moved = torch.from_numpy(np.ascontiguousarray(values, np.float32)).to(device)
         return self.grid.join([self._pixels(self._rows.adjoint(i, row)) for i, row in enumerate(moved)])
 
     def gradient(self, image: FloatArray) -> FloatArray:
         """∇g(x) = Aᵀ(A x − y), (rows, cols)."""
+        check_size("image", image, self.image_shape)
         found = np.empty(self.image_shape, np.float32)
         nothing = np.empty(0, np.float32)
         for index, block in enumerate(self.grid.split(image)):
@@ -223,7 +226,7 @@ class BlockCS:
     def _least_squares(self, index: int, adjoint: FloatArray) -> FloatArray:
         """AᵀA x = Aᵀy by conjugate gradients from zero, which stay in the range of Aᵀ: the solution of least norm."""
         solution, _ = cg(
-            self._normal_operator(index, None),
+            normal_operator(self._rows, index),
             adjoint.reshape(-1),
             rtol=LEAST_SQUARES_TOL,
             maxiter=LEAST_SQUARES_ITERATIONS,
@@ -235,6 +238,7 @@ class BlockCS:
     def prepare_on(self, device: torch.device, kernels: Kernels) -> None:
         """Keep the matrices on this device: the start image and the Lipschitz constants are then computed there."""
         if self._rows.matrices.device != device:
+            check_room(device, self._rows.matrices)
             self._rows = RowsForm(self._rows.matrices.to(device), self._rows.measurements.to(device))
             self._normal = None
 
@@ -245,13 +249,16 @@ class BlockCS:
             normal, constant = (table.to(scene.device) for table in (form.normal_matrices, form.constant))
             return NormalOnDevice(normal, constant, self.scale, scene)
         matrices, measured = (table.to(scene.device) for table in (self._rows.matrices, self._rows.measurements))
-        return RowsOnDevice(matrices, measured, self.scale, scene)
+        return RowsOnDevice(matrices, measured, self.scale, scene, count)
 
-    def device_needs(self, count: int) -> DeviceNeeds:
-        """What `on_device` takes of a GPU's memory."""
+    def device_needs(self, count: int, device: torch.device) -> DeviceNeeds:
+        """What `on_device` takes of the GPU's memory besides what lies there already."""
+        here = self._rows.matrices.device == device
         if self._normal_on_device(count):
-            return normal_needs(self.grid)
-        return rows_needs(self.grid, self.measurements, count, self._rows.matrices.dtype)
+            needs, there = normal_needs(self.grid), here and self._normal is not None
+        else:
+            needs, there = rows_needs(self.grid, self.measurements, count, self._rows.matrices.dtype), here
+        return DeviceNeeds(0, needs.floats) if there else needs
 
     def _normal_on_device(self, count: int) -> bool:
         _, m, n = self._rows.matrices.shape
@@ -266,7 +273,10 @@ class BlockCS:
         return str(self._constant("fingerprint", self._checksum))
 
     def _checksum(self) -> str:
-        measured = checksum(self._rows.measurements.cpu().numpy(), np.array([*self.grid.block_shape, self.normalize]))
+        measured = checksum(
+            self._rows.measurements.cpu().numpy(),
+            np.array([*self.grid.block_shape, self.normalize, self.form == "normal"]),
+        )
         return f"{measured}-{self._constant('matrices', self._checksum_of_matrices)}"
 
     def _checksum_of_matrices(self) -> str:
@@ -286,7 +296,7 @@ class BlockCS:
         form = self._cpu_form()
         normal = (form.normal_matrices, form.constant) if isinstance(form, NormalForm) else ()
         tables = [table.cpu().numpy() for table in (self._rows.matrices, self._rows.measurements, *normal)]
-        return self.__dict__ | {"_convert": None, "_rows": None, "_normal": None, "_tables": tables}
+        return self.__dict__ | {"_rows": None, "_normal": None, "_tables": tables}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         tables = [torch.from_numpy(table) for table in state.pop("_tables")]
@@ -298,8 +308,16 @@ class BlockCS:
 
     @property
     def scale(self) -> float:
-        """What the data term is multiplied with: 1/max ‖A_i‖² if normalized, else 1."""
-        return 1.0 / self._norm_squared if self.normalize else 1.0
+        """What the data term is multiplied with: 1/max ‖A_i‖² if normalized, else 1.
+
+        Raises:
+            ValueError: normalized, and the matrices are zero.
+        """
+        if not self.normalize:
+            return 1.0
+        if self._norm_squared == 0:
+            raise ValueError("The matrices are all zero: normalize=True can't divide by ‖A‖² = 0. Pass other matrices.")
+        return 1.0 / self._norm_squared
 
     @property
     def lipschitz(self) -> float:
@@ -315,81 +333,17 @@ class BlockCS:
         return max(self._norm_squared_of(index) for index in range(len(self.grid)))
 
     def _norm_squared_of(self, index: int) -> float:
-        return float(self._constant(index, lambda: self._largest(index, None)))
-
-    def _largest(self, index: int, rows: Tensor | None) -> float:
-        """λ_max of A_SᵀA_S by Lanczos' method: a random matrix has no gap, power iteration would creep."""
-        normal = self._normal_operator(index, rows)
-        n = normal.shape[0]
-        if n <= DENSE:
-            return float(np.linalg.eigvalsh(normal @ np.eye(n, dtype=np.float32))[-1])
-        start = np.random.default_rng(0).standard_normal(n).astype(np.float32)
-        return float(eigsh(normal, 1, which="LA", v0=start, tol=LIPSCHITZ_TOL, return_eigenvectors=False)[0])
-
-    def _normal_operator(self, index: int, rows: Tensor | None) -> LinearOperator:
-        """A_SᵀA_S of one block, for scipy."""
-        device, n = self._rows.matrices.device, self._rows.matrices.shape[2]
-
-        def apply(vector: FloatArray) -> FloatArray:
-            moved = torch.from_numpy(np.ascontiguousarray(vector, np.float32).reshape(-1)).to(device)
-            found: FloatArray = self._rows.normal(index, moved, rows).cpu().numpy()
-            return found
-
-        return LinearOperator((n, n), matvec=apply, dtype=np.float32)
+        return float(self._constant(index, lambda: largest_eigenvalue(self._rows, index)))
 
     def minibatch_factor(self, count: int) -> float:
         """The Lipschitz constant of a scaled minibatch of `count` random rows over L_i, the largest of a few draws."""
         return float(self._constant(("minibatch", count), lambda: self._measure_minibatch(count)))
 
     def _measure_minibatch(self, count: int) -> float:
-        random = np.random.default_rng(0)
-        factors = [1.0]
-        for draw in range(MINIBATCH_DRAWS):
-            block = draw % len(self.grid)
-            rows = torch.from_numpy(random.choice(self.measurements, count, replace=False))
-            largest = self._largest(block, rows.to(self._rows.matrices.device))
-            whole = self._norm_squared_of(block)
-            factors.append(self.measurements / count * largest / whole if whole else 1.0)
-        return max(factors)
+        norms = [self._norm_squared_of(index) for index in range(len(self.grid))]
+        return minibatch_factor(self._rows, count, norms)
 
     def _constant(self, key: Any, compute: Callable[[], Any]) -> Any:
         if key not in self._constants:
             self._constants[key] = compute()
         return self._constants[key]
-
-
-def gaussian_matrices(blocks: int, m: int, n: int, seed: int = 0) -> FloatArray:
-    """Independent Gaussian entries of variance 1/m, so that ‖A_i x‖² ≈ ‖x‖²: (blocks, m, n) float32.
-
-    Args:
-        blocks: matrices, one a block.
-        m: rows, the measurements of a block.
-        n: columns, the pixels of a block.
-        seed: the same seed gives the same matrices, and the first few are those of fewer blocks.
-    Raises:
-        ValueError: sizes that can't be. MemoryError: there isn't that much.
-    """
-    for name, size in (("blocks", blocks), ("m", m), ("n", n)):
-        check_count(name, size, 1)
-    check_count("seed", seed, 0)
-    check_available("The matrices take", matrix_bytes(blocks, m, n), "Use smaller blocks, or fewer measurements.")
-    matrices = np.empty((blocks, m, n), np.float32)
-
-    def fill(block: int) -> None:
-        np.random.default_rng((seed, block)).standard_normal(out=matrices[block], dtype=np.float32)
-        matrices[block] *= np.float32(1 / math.sqrt(m))
-
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(fill, range(blocks)))
-    return matrices
-
-
-def matrix_bytes(blocks: int, m: int, n: int, storage: str = "float32", form: str = "rows") -> int:
-    """Bytes the matrices take, without the caller's own: of each process pool and each GPU once.
-
-    Args:
-        blocks, m, n: as for `gaussian_matrices`.
-        storage, form: as for `BlockCS`.
-    """
-    each = check_storage(storage).itemsize
-    return blocks * (m * n * each + (4 * n * n if form == "normal" else 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import warnings
 from typing import Any
 
 import numpy as np
@@ -15,26 +16,45 @@ from ..memory import check_available
 
 STORAGES = {"float32": torch.float32, "float16": torch.float16}
 FORMS = ("auto", "rows", "normal")
+REMEDY = "Pass a float32 array."
+FLOATS = (torch.float16, torch.float32, torch.float64, torch.bfloat16)
+KINDS = (*FLOATS, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8)
+SEEN_BY_TORCH = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8")
+# The least that float16 keeps with all its digits.
+LEAST_NORMAL = float(torch.finfo(torch.float16).tiny)
 
 
 def as_tensor(matrices: Any) -> Tensor:
-    """The matrices as a torch tensor where they lie, numpy, torch or CuPy; no copy unless they are lists."""
+    """The matrices as a torch tensor where they lie, numpy, torch or CuPy; copied only if torch can't see them so.
+
+    Raises:
+        TypeError: not an array of real numbers.
+    """
     if isinstance(matrices, Tensor):
-        return matrices.detach()
-    if comes_from_cupy(matrices):
-        found: Tensor = torch.from_dlpack(matrices)  # type: ignore[attr-defined]
+        found = matrices.detach()
+        if found.dtype not in KINDS or found.layout != torch.strided:
+            raise TypeError(f"matrices has dtype {found.dtype} ({found.layout}), it must hold real numbers. {REMEDY}")
         return found
-    array = np.asarray(matrices)
+    if comes_from_cupy(matrices):
+        found = torch.from_dlpack(matrices)  # type: ignore[attr-defined]
+        return found
+    try:
+        array = np.asarray(matrices)
+    except ValueError as error:
+        raise TypeError(f"matrices isn't an array ({error}). {REMEDY}") from None
     if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
-        raise TypeError(f"matrices has dtype {array.dtype}, it must hold real numbers. Pass a float32 array.")
-    native = array if array.dtype.isnative and array.flags.writeable else array.astype(array.dtype.newbyteorder("="))
-    return torch.from_numpy(np.ascontiguousarray(native))
+        raise TypeError(f"matrices has dtype {array.dtype}, it must hold real numbers. {REMEDY}")
+    seen = array.dtype.isnative and array.dtype.name in SEEN_BY_TORCH and min(array.strides, default=0) >= 0
+    if not seen:
+        check_available("A copy of the matrices takes", 4 * array.size, f"{REMEDY[:-1]}, C-contiguous.")
+        array = array.astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nothing here writes to it
+        return torch.from_numpy(array)
 
 
 def check_matrices(matrices: Tensor, measured: tuple[int, ...]) -> None:
     """(blocks, m, n), a row for each measurement of `measured` = (blocks, m)."""
-    if not matrices.dtype.is_floating_point and matrices.dtype in (torch.bool, torch.complex64, torch.complex128):
-        raise TypeError(f"matrices has dtype {matrices.dtype}, it must hold real numbers. Pass a float32 array.")
     shape = tuple(matrices.shape)
     if len(shape) != 3 or min(shape, default=0) < 1:
         raise ValueError(
@@ -89,9 +109,38 @@ def stored(matrices: Tensor, dtype: torch.dtype) -> Tensor:
                 f"matrices[{block}] holds values up to {max(-low, high):.3g}, which overflow {str(dtype)[6:]} "
                 f"({most:.3g}). Rescale the matrices and the measurements, or pass storage='float32'."
             )
+        largest = max(-low, high)
+        if dtype == torch.float16 and 0 < largest < LEAST_NORMAL:
+            raise ValueError(
+                f"matrices[{block}] holds values of {largest:.3g} at most, which float16 rounds to few digits or to 0 "
+                f"(below {LEAST_NORMAL:.1e}). Rescale the matrices and the measurements, or pass storage='float32'."
+            )
         if copied:
             kept[block].copy_(matrix)
     return kept
+
+
+def check_room(device: torch.device, matrices: Tensor) -> None:
+    """Refuse to move matrices to a GPU that can't hold them.
+
+    Raises:
+        MemoryError: with what they take and what is free.
+    """
+    if device.type != "cuda":
+        return
+    free, _ = torch.cuda.mem_get_info(device)
+    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    if matrices.nbytes > free:
+        raise MemoryError(
+            f"The matrices take {matrices.nbytes / 2**30:.2f} GiB, and {free / 2**30:.2f} GiB are free on {device}. "
+            "Use storage='float16', smaller blocks, or device='cpu'."
+        )
+
+
+def check_size(name: str, array: Any, expected: tuple[int, ...]) -> None:
+    """Refuse an array of another shape."""
+    if array.shape != expected:
+        raise ValueError(f"{name} has shape {array.shape}, it must be {expected}. Pass an array of that shape.")
 
 
 def block_grid(blocks: int, pixels: int, image_shape: tuple[int, int], block_shape: Any) -> BlockGrid:

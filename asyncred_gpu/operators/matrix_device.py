@@ -43,6 +43,7 @@ class RowsOnDevice:
             are in float32.
         measurements: (blocks, m) float32.
         scale: what the data term is multiplied with.
+        count: rows of a gradient, which say in how many parts it comes; None: all.
     Raises:
         ValueError: not one matrix for each block, another precision, or an address that isn't a multiple of 16.
     """
@@ -50,7 +51,9 @@ class RowsOnDevice:
     capturable = True
     notes: tuple[str, ...] = ()
 
-    def __init__(self, matrices: Tensor, measurements: Tensor, scale: float, scene: Scene) -> None:
+    def __init__(
+        self, matrices: Tensor, measurements: Tensor, scale: float, scene: Scene, count: int | None = None
+    ) -> None:
         if matrices.dtype not in (torch.float32, torch.float16):
             raise ValueError(f"The matrices are {matrices.dtype}. Pass torch.float32 or torch.float16.")
         _check(matrices, measurements, scene)
@@ -59,7 +62,7 @@ class RowsOnDevice:
         self._scale = scale
         self._scene = scene
         _, self._rows, pixels = matrices.shape
-        self.parts = _parts(self._rows, pixels)
+        self.parts = _parts(count or self._rows, pixels)
 
     def residual_shape(self, count: int) -> tuple[int]:
         return (count,)
@@ -154,7 +157,7 @@ def rows_needs(grid: BlockGrid, rows: int, count: int, storage: torch.dtype) -> 
     pixels = grid.block_shape[0] * grid.block_shape[1]
     return DeviceNeeds(
         tables=len(grid) * rows * (pixels * storage.itemsize + 4),
-        floats=count * (LANES + 1) + _parts(rows, pixels) * pixels,
+        floats=count * (LANES + 1) + _parts(count, pixels) * pixels,
     )
 
 

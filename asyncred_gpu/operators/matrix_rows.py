@@ -14,6 +14,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ..memory import check_available
+
 # A piece of this many bytes in float32 stays in a core's own cache (measured: 0.4 to 1.6 MB are alike, 3 MB slower).
 PIECE_BYTES = 2**20
 # With several threads, which would meet after every piece, larger ones: their meetings cost more than a second pass.
@@ -115,6 +117,8 @@ class NormalForm:
     def of(cls, rows: RowsForm) -> NormalForm:
         """From the matrices, on their device: 2·m·n² operations a block."""
         blocks, _, columns = rows.matrices.shape
+        if rows.matrices.device.type == "cpu":
+            check_available("AᵀA of all blocks takes", 4 * blocks * columns**2, "Use form='rows'.")
         normal = torch.empty((blocks, columns, columns), dtype=torch.float32, device=rows.matrices.device)
         for index, matrix in enumerate(rows.matrices):
             full = matrix.float()

@@ -114,8 +114,8 @@ class RadonCT:
         return other
 
     def __getstate__(self) -> dict[str, Any]:
-        # ASTRA's objects live in one process; a converter to a device array isn't a worker's business.
-        return self.__dict__ | {"_projectors": {}, "_convert": None, "_whole": None}
+        # ASTRA's objects live in one process, a device's tables on it.
+        return self.__dict__ | {"_projectors": {}, "_whole": None}
 
     def prepare_on(self, device: torch.device, kernels: Kernels) -> None:
         """Compute what comes before a run, the start image and the Lipschitz constants, on this device."""
@@ -227,7 +227,7 @@ class RadonCT:
             return AstraOnDevice(joseph, self.geometry, self.grid, self._footprints, scene)
         return joseph
 
-    def device_needs(self, count: int) -> DeviceNeeds:
+    def device_needs(self, count: int, device: torch.device) -> DeviceNeeds:
         """What `on_device` takes of a GPU's memory."""
         return joseph_needs(self.geometry, self.grid, self._footprints, self.weights is not None, count)
 

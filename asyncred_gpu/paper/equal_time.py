@@ -37,9 +37,9 @@ def equal_time(study: Study, section: Section, seconds: float) -> None:
         rows.append([name, float(result.history["sweep"][-1]), snr(result.image, truth)])
         study.say(f"  {name}: {result.history['sweep'][-1]:.1f} sweeps, {snr(result.image, truth):.2f} dB")
     section.remarks.append(
-        "All on this machine's CPU: two worker processes, or two threads for GM-RED. Async-RED and Sync-RED with heavy "
-        "ball 0.8, GM-RED with Nesterov's acceleration. Two equal cores give Sync-RED little to wait for; "
-        "slow_worker.md shows what a slow one does."
+        f"Async-RED and Sync-RED with {results['Async-RED-BG'].settings['num_workers']} workers "
+        f"({study.device}) and heavy ball 0.8, GM-RED on all cores with Nesterov's acceleration. Alike workers give "
+        "Sync-RED little to wait for; slow_worker.md shows what a slow one does."
     )
     images = {name: result.image for name, result in results.items()}
     study.draw(section, "figure7.jpg", comparison_figure(images, truth, title=f"After {seconds:g} s"), "Figure 7")

@@ -11,7 +11,9 @@ from pathlib import Path
 import torch
 
 from ..denoiser import load_denoiser
-from ..options import Parser
+from ..devices import DeviceError, check_device
+from ..options import Parser, devices, whole
+from ..runtime.cpu import available_cores
 from . import ct, demo, equal_time, tables, variations
 from .numbers import NAMES
 from .problems import RESAMPLINGS, load_images
@@ -45,8 +47,8 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--denoiser", default="dncnn", help="a shipped denoiser, or a file of weights [dncnn]")
     parser.add_argument("--sections", nargs="+", choices=TITLES, help="these only [all]")
     parser.add_argument("--resampling", choices=RESAMPLINGS, default="nearest", help="to 240 × 240 [nearest]")
-    parser.add_argument("--workers", type=int, help="updates at a time [cores]")
-    parser.add_argument("--device", default="cpu", help="of the asynchronous methods: cpu, cuda [cpu]")
+    parser.add_argument("--workers", type=whole(1), help="updates at a time [cores]")
+    parser.add_argument("--device", type=devices, default="cpu", help="of the asynchronous methods: cpu, cuda [cpu]")
     parser.add_argument("--output", type=Path, default=Path("docs/results"), help="folder [docs/results]")
     parser.add_argument("--update", action="store_true", help="replace these sections of an earlier report")
     return parser.parse_args(words)
@@ -57,12 +59,12 @@ def main(words: Sequence[str] | None = None) -> int:
     options = parse(words)
     try:
         study, report = prepare(options)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, DeviceError) as error:
         print(f"error: {error}")
         return REFUSED
     try:
         for name, experiment in experiments(options, study).items():
-            perform(name, experiment, report)
+            perform(name, experiment, report, made(options))
     except KeyboardInterrupt:
         print("interrupted: the sections before this one are written.")
         return INTERRUPTED
@@ -73,6 +75,7 @@ def main(words: Sequence[str] | None = None) -> int:
 def prepare(options: argparse.Namespace) -> tuple[Study, Report]:
     """Read images and weights, and see where to write; whatever can't be is refused here."""
     network = load_denoiser(options.denoiser)
+    check_device(options.device)
     count = QUICK_IMAGES if options.quick else len(NAMES)
     images = load_images(options.images, count, options.resampling)
     options.output.mkdir(parents=True, exist_ok=True)
@@ -93,13 +96,11 @@ def prepare(options: argparse.Namespace) -> tuple[Study, Report]:
         stem,
     )
     facts = [
-        f"`scripts/paper_tables.py --{size} --denoiser {label}`, {time.strftime('%Y-%m-%d')}",
-        f"{', '.join(test.name for test in images)}; resized to 240 × 240 ({options.resampling}); 30 dB input SNR; "
-        "m/n = 0.7; Gaussian matrices of variance 1/m; the demo's τ.",
+        f"`scripts/paper_tables.py --{size} --denoiser {label}`; each section says when, where and how.",
+        f"{', '.join(test.name for test in images)}, 240 × 240; 30 dB input SNR; m/n = 0.7; Gaussian matrices of "
+        "variance 1/m; the demo's τ.",
         "Every run: least squares, a warm start (the denoiser at 16, 8, 4 and 2 times its noise level, 8 sweeps each), "
         f"then {study.sweeps} sweeps with the block step and heavy ball 0.8 (minibatches: none).",
-        f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
-        f"device {options.device}.",
     ]
     report = Report(stem, f"The paper's experiments, {label}", facts)
     report.load()
@@ -126,10 +127,19 @@ def experiments(options: argparse.Namespace, study: Study) -> dict[str, Callable
     return {name: known[name] for name in options.sections or usual}
 
 
-def perform(name: str, experiment: Callable[[Section], None], report: Report) -> None:
+def made(options: argparse.Namespace) -> str:
+    """When, where and how, for the foot of a section."""
+    workers = options.workers or min(len(available_cores()), 9)
+    return (
+        f"{time.strftime('%Y-%m-%d')}, resampling {options.resampling}, {workers} workers, device {options.device}, "
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}, {platform.machine()}, "
+    )
+
+
+def perform(name: str, experiment: Callable[[Section], None], report: Report, how: str) -> None:
     """One experiment, written as soon as it is done."""
     say(TITLES[name])
-    section, begun = Section(name, TITLES[name]), time.perf_counter()
+    section, begun = Section(name, TITLES[name], made=how), time.perf_counter()
     experiment(section)
     section.seconds = time.perf_counter() - begun
     report.add(section, tuple(TITLES))

@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from ..blocks import BlockGrid, FloatArray
-from ..operators.matrix import BlockCS, gaussian_matrices
+from ..operators.gaussian import gaussian_matrices, measure_blocks
+from ..operators.matrix import BlockCS
 from .numbers import IMAGE_SIDE, INPUT_SNR, NAMES, TAUS, rows_of
 
 # "nearest" keeps the pixels' own noise and comes closest to the paper's numbers; it doesn't say how it resized.
@@ -85,12 +86,8 @@ class Measurer:
 
     def measure(self, test: TestImage) -> Problem:
         """A x with noise at 30 dB: ‖A x‖/‖noise‖, exactly."""
-        blocks = self._grid.split(test.image)
-        clean = np.stack([matrix @ block.ravel() for matrix, block in zip(self.matrices, blocks, strict=True)])
-        random = np.random.default_rng(self._seed + 1 + NAMES.index(test.name))
-        noise = random.standard_normal(clean.shape)
-        noise *= np.linalg.norm(clean) * 10 ** (-INPUT_SNR / 20) / np.linalg.norm(noise)
-        measured = (clean + noise).astype(np.float32)
+        seed = self._seed + 1 + NAMES.index(test.name)
+        measured = measure_blocks(test.image, self.matrices, self._grid.block_shape, INPUT_SNR, seed)
         return Problem(test, self.operator.with_measurements(measured), measured)
 
     def blocks_apart(self, problem: Problem) -> list[BlockCS]:

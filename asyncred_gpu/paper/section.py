@@ -25,7 +25,7 @@ class Table:
 
 @dataclass
 class Section:
-    """One experiment. figures: title to file name, beside the report."""
+    """One experiment. figures: title to file name, beside the report; made: when, and with which settings."""
 
     name: str
     title: str
@@ -33,6 +33,7 @@ class Section:
     remarks: list[str] = field(default_factory=list)
     figures: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+    made: str = ""
 
     def table(self, title: str, *header: str) -> list[list[Cell]]:
         """A new table's rows, to be filled."""
@@ -44,7 +45,7 @@ class Section:
         parts = [f"## {self.title}", *(table.markdown() for table in self.tables)]
         parts += ["\n".join(f"- {remark}" for remark in self.remarks)] if self.remarks else []
         parts += [f"![{title}]({name})\n\n*{title}*" for title, name in self.figures.items()]
-        return "\n\n".join([*parts, f"*{self.seconds:.0f} s*"])
+        return "\n\n".join([*parts, f"*{self.made}{self.seconds:.0f} s*"])
 
 
 def _line(cells: list[str]) -> str:

@@ -73,7 +73,7 @@ class Study:
     def warm(self, problem: Problem) -> FloatArray:
         """A warm start of this very problem."""
         found: FloatArray = warm_start(
-            problem.operator, self.network, problem.test.tau, x0="least-squares", **self.options()
+            *(problem.operator, self.network, problem.test.tau), x0="least-squares", **self.options()
         )
         return found
 

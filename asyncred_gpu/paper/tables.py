@@ -21,10 +21,9 @@ def table_1(study: Study, section: Section) -> None:
     header = ("block", *(test.name for test in study.images), "average", "paper", "difference")
     rows = section.table("Table 1: block size, pixels a side", *header)
     for side in sorted(TABLE_1, reverse=True):
-        measurer = study.measurer(side)
 
-        def solve(test: TestImage, measurer: Any = measurer, side: int = side) -> float:
-            problem = measurer.measure(test)
+        def solve(test: TestImage, side: int = side) -> float:
+            problem = study.measurer(side).measure(test)
             return final_snr(study.run(problem, study.start(problem, side)), problem)
 
         levels = study.for_all(f"blocks of {side}", solve)

@@ -72,7 +72,7 @@ def minibatches(study: Study, section: Section) -> None:
             kind = "all rows" if count == m else "with" if scaled else "without"
             rows.append([count, kind, *levels])
             study.say(f"  {count} rows, {kind}: {', '.join(f'{level:.2f}' for level in levels)} dB")
-            section.remarks.extend(f"{count} rows, {kind}: {note}" for note in result.notes[1:])
+            section.remarks.extend(f"{count} rows, {kind}: {note}" for note in result.notes)
 
 
 def precision(study: Study, section: Section) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from ..blocks import FloatArray
 from ..denoiser import activation_bytes
 from ..slots import slot_layout
@@ -31,12 +33,12 @@ class MemoryNeeded:
         return self.slots + self.tables + self.workers + UNCOUNTED_BYTES
 
 
-def memory_needed(setup: WorkerSetup, workers: int) -> MemoryNeeded:
-    """An estimate for a device with `workers` workers, from the shapes of their buffers."""
+def memory_needed(setup: WorkerSetup, workers: int, device: torch.device) -> MemoryNeeded:
+    """An estimate for `device` with `workers` workers, from the shapes of their buffers."""
     operator, size = setup.operator, setup.per_launch
     (height, width), halo = operator.grid.block_shape, setup.denoiser.halo
     rows, cols = height + 2 * halo, width + 2 * halo
-    needs = operator.device_needs(setup.count)
+    needs = operator.device_needs(setup.count, device)
     floats = rows * cols + 4 * height * width + 4 * LANES + needs.floats
     network = activation_bytes(setup.network, size, rows, cols, setup.denoiser.precision)  # type: ignore[arg-type]
     images = sum(array is not None for array in (setup.mask, setup.reference))
@@ -79,7 +81,7 @@ def make_cuda_runtime(
     """
     for number, device in enumerate(devices):
         share = len(range(number, workers, len(devices)))
-        check_memory(device, memory_needed(setup, share), share)
+        check_memory(device, memory_needed(setup, share, device.torch), share)
     stages = make_stages(devices, setup, image, deterministic)
     programs = []
     for worker in range(workers):

@@ -1,6 +1,6 @@
 """Memory without a name that processes share: the slots, and what a worker is made of.
 
-Large arrays lie behind the pickle, so that every worker maps the same pages and nobody copies them (pickle protocol 5,
+Large arrays lie behind the pickle, so that every worker maps the same pages and none copies them (pickle protocol 5,
 PEP 574). Nothing appears in /dev/shm, and all of it is gone with the last process that holds its descriptor.
 """
 
