@@ -56,6 +56,7 @@ def comparison_figure(
     notes: Mapping[str, str] | None = None,
     facts: Sequence[str] = (),
     field_of_view: NDArray[np.bool_] | None = None,
+    unit: str = "attenuation a pixel",
 ) -> Figure:
     """Images, a magnified part of each, and what separates them.
 
@@ -69,6 +70,7 @@ def comparison_figure(
         notes: title to a line below it.
         facts: lines for the empty place below the reference.
         field_of_view: (rows, cols), the pixels that count for the scales and the magnified part.
+        unit: of the images.
     """
     images = {name: np.asarray(image, np.float32) for name, image in reconstructions.items()}
     truth = None if reference is None else np.asarray(reference, np.float32)
@@ -80,9 +82,9 @@ def comparison_figure(
     columns.update({titles[name]: image for name, image in images.items()})
     grey = grey_window(model[inside])
     rows = [
-        Row(tuple(Panel(image, name, part) for name, image in columns.items()), grey, "gray", "attenuation a pixel"),
-        Row(tuple(Panel(image[part]) for image in columns.values()), grey, "gray", "attenuation a pixel"),
-        _difference_row(images, truth, inside, part),
+        Row(tuple(Panel(image, name, part) for name, image in columns.items()), grey, "gray", unit),
+        Row(tuple(Panel(image[part]) for image in columns.values()), grey, "gray", unit),
+        _difference_row(images, truth, inside, part, unit),
     ]
     return _drawn(rows, title, "\n".join(facts))
 
@@ -121,7 +123,9 @@ def _title(name: str, image: Image, truth: Image | None, note: str) -> str:
     return "\n".join(line for line in (name, "" if truth is None else quality(image, truth), note) if line)
 
 
-def _difference_row(images: dict[str, Image], truth: Image | None, inside: NDArray[np.bool_], part: Part) -> Row:
+def _difference_row(
+    images: dict[str, Image], truth: Image | None, inside: NDArray[np.bool_], part: Part, unit: str
+) -> Row:
     panels: tuple[Panel | None, ...]
     if truth is None:
         (first, before), *others = images.items()
@@ -136,7 +140,7 @@ def _difference_row(images: dict[str, Image], truth: Image | None, inside: NDArr
         panels = (None, *(Panel(error, f"{name} − reference") for name, error in named))
     # Of the worst reconstruction, but not of its worst places: FBP rings where the image ends at a bright border.
     limit = 4 * max(float(np.median(np.abs(values[inside]))) for values in differences) or 1.0
-    return Row(panels, (-limit, limit), "RdBu_r", "difference, attenuation a pixel")
+    return Row(panels, (-limit, limit), "RdBu_r", f"difference, {unit}")
 
 
 def _drawn(rows: list[Row], title: str, facts: str) -> Figure:

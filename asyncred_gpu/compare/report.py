@@ -89,6 +89,12 @@ def write_figures(folder: OutputFolder, comparison: Comparison) -> None:
     facts = [f"{name}: {result.timings['run']:.1f} s" for name, result in results.items()]
     inside = None if case.mask is None else case.mask > 0
     pictures = comparison_figure(
-        images, case.reference, title=case.title, notes=notes, facts=facts, field_of_view=inside
+        images,
+        case.reference,
+        title=case.title,
+        notes=notes,
+        facts=facts,
+        field_of_view=inside,
+        unit="grey level" if case.scan is None else "attenuation a pixel",
     )
     folder.write_figure("images.png", pictures)

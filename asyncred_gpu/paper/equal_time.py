@@ -14,6 +14,8 @@ from .section import Section
 from .study import Study
 
 SWEEPS_AT_MOST = 100_000
+# From far away more than the tables' 0.8 pays: there the denoiser moves the image by little a step, and always one way.
+MOMENTUM = 0.95
 
 
 def equal_time(study: Study, section: Section, seconds: float) -> None:
@@ -22,26 +24,46 @@ def equal_time(study: Study, section: Section, seconds: float) -> None:
     operator, tau, truth = problem.operator, problem.test.tau, problem.test.image
     start = operator.start("least-squares")
     common: dict[str, Any] = {"time_limit": seconds, "x0": start, "reference": truth}
-    half = rows_of(SIDE) // 2
+    half, ball = rows_of(SIDE) // 2, {"momentum": MOMENTUM}
 
+    def asynchronous(**changes: Any) -> Result:
+        return study.run(problem, start, SWEEPS_AT_MOST, time_limit=seconds, **ball | changes)
+
+    def full_gradient(accelerate: bool) -> Result:
+        return gm_red(
+            *(operator, study.network, tau),
+            accelerate=accelerate,
+            intensity_scale=1.0,
+            precision="auto",
+            max_sweeps=SWEEPS_AT_MOST,
+            **common,
+        )
+
+    synchronous = study.options(**ball)
     results: dict[str, Result] = {
-        "Async-RED-BG": study.run(problem, start, SWEEPS_AT_MOST, time_limit=seconds),
-        f"Async-RED-SG, {half} rows": study.run(problem, start, SWEEPS_AT_MOST, time_limit=seconds, minibatch=half),
-        "Sync-RED-BG": sync_red(operator, study.network, tau, max_sweeps=SWEEPS_AT_MOST, **study.options(), **common),
-        "GM-RED": gm_red(
-            operator, study.network, tau, intensity_scale=1.0, precision="auto", max_sweeps=SWEEPS_AT_MOST, **common
-        ),
+        "Async-RED-BG": asynchronous(),
+        f"Async-RED-SG, {half} rows": asynchronous(minibatch=half),
+        "Sync-RED-BG": sync_red(operator, study.network, tau, max_sweeps=SWEEPS_AT_MOST, **synchronous, **common),
+        "GM-RED": full_gradient(accelerate=False),
+        "GM-RED, Nesterov": full_gradient(accelerate=True),
     }
     rows = section.table(f"Cameraman after {seconds:g} s from least squares", "method", "sweeps", "SNR, dB")
     for name, result in results.items():
         rows.append([name, float(result.history["sweep"][-1]), snr(result.image, truth)])
         study.say(f"  {name}: {result.history['sweep'][-1]:.1f} sweeps, {snr(result.image, truth):.2f} dB")
     section.remarks.append(
-        f"Async-RED and Sync-RED with {results['Async-RED-BG'].settings['num_workers']} workers "
-        f"({study.device}) and heavy ball 0.8, GM-RED on all cores with Nesterov's acceleration. Alike workers give "
-        "Sync-RED little to wait for; slow_worker.md shows what a slow one does."
+        f"Async-RED and Sync-RED with {results['Async-RED-BG'].settings['num_workers']} workers ({study.device}) and "
+        f"heavy ball {MOMENTUM}, GM-RED on all cores, as in the paper and with Nesterov's acceleration, whose momentum "
+        "grows while all goes downhill. The blocks' own Lipschitz constants are nearly that of the whole here, so block "
+        "methods have no longer steps, as they have in CT. Alike workers give Sync-RED little to wait for; "
+        "slow_worker.md shows what a slow one does."
     )
     images = {name: result.image for name, result in results.items()}
-    study.draw(section, "figure7.jpg", comparison_figure(images, truth, title=f"After {seconds:g} s"), "Figure 7")
+    study.draw(
+        section,
+        "figure7.jpg",
+        comparison_figure(images, truth, title=f"After {seconds:g} s", unit="grey level"),
+        "Figure 7",
+    )
     curves = {name: result.history for name, result in results.items()}
     study.draw(section, "figure7_curves.png", snr_figure(curves, title="Cameraman, from least squares"), "On the way")

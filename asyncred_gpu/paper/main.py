@@ -116,7 +116,7 @@ def experiments(options: argparse.Namespace, study: Study) -> dict[str, Callable
         "table1": lambda section: tables.table_1(study, section),
         "table2": lambda section: tables.table_2(study, section),
         "table3": lambda section: tables.table_3(study, section),
-        "figure7": lambda section: equal_time.equal_time(study, section, 4.0 if quick else 15.0),
+        "figure7": lambda section: equal_time.equal_time(study, section, 4.0 if quick else 8.0),
         "ct": lambda section: ct.ct(study, section, *scan),
         "resampling": lambda section: variations.resampling(study, section),
         "tau": lambda section: variations.strength(study, section),
