@@ -54,8 +54,8 @@ def equal_time(study: Study, section: Section, seconds: float) -> None:
     section.remarks.append(
         f"Async-RED and Sync-RED with {results['Async-RED-BG'].settings['num_workers']} workers ({study.device}) and "
         f"heavy ball {MOMENTUM}, GM-RED on all cores, as in the paper and with Nesterov's acceleration, whose momentum "
-        "grows while all goes downhill. The blocks' own Lipschitz constants are nearly that of the whole here, so block "
-        "methods have no longer steps, as they have in CT. Alike workers give Sync-RED little to wait for; "
+        "grows while all goes downhill. The blocks' own Lipschitz constants are nearly that of the whole here, so "
+        "block methods have no longer steps, as they have in CT. Alike workers give Sync-RED little to wait for; "
         "slow_worker.md shows what a slow one does."
     )
     images = {name: result.image for name, result in results.items()}
