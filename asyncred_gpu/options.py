@@ -6,8 +6,10 @@ What the values must be together is checked by whoever uses them, with the same 
 from __future__ import annotations
 
 import argparse
+import io
 import math
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,6 +22,13 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print the message and leave with status 2."""
         self.exit(2, f"error: {message}. See --help.\n")
+
+
+def begin(arguments: Sequence[str] | None) -> tuple[str, ...]:
+    """A command's words, from its arguments or the command line; and a terminal without ‖ shows ? instead."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    return tuple(sys.argv[1:] if arguments is None else arguments)
 
 
 def reconstruct_parser() -> Parser:

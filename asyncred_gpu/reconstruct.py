@@ -6,7 +6,6 @@ Exit statuses: 0 done, 1 a run that failed or diverged, 2 refused before it bega
 from __future__ import annotations
 
 import argparse
-import io
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +16,7 @@ from .display import RunDisplay
 from .experiments import Problem, retina_problem, scan_problem
 from .io import OutputFolder
 from .operators.radon import RadonCT
-from .options import parse
+from .options import begin, parse
 from .report import Setup, write_report
 from .result import Result, Status
 from .runtime.base import WorkerError
@@ -36,9 +35,7 @@ TAU_OF_THE_RETINA = 0.01
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit status is returned, errors are one message without a traceback."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal without ‖ shows ?, and the run goes on
-    words = tuple(sys.argv[1:] if arguments is None else arguments)
+    words = begin(arguments)
     options = parse(list(words))
     try:
         return _run(options, words)

@@ -12,13 +12,15 @@ import hashlib
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from torch import Tensor
 
+from ..interrupts import undisturbed
 from .sources import FOLDER, Signature, kernel_files, signature
 
 # What each library is made of; the first file is compiled and includes the others.
@@ -130,7 +132,7 @@ def _fingerprint(compiler: str, sources: tuple[str, ...]) -> str:
     content = hashlib.sha256()
     for name in sources:
         content.update((FOLDER / name).read_bytes())
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=COMPILE_SECONDS).stdout
+    version = _run([compiler, "--version"]).stdout
     content.update("\0".join([*FLAGS, compiler, version, _processor()]).encode())
     return content.hexdigest()[:20]
 
@@ -147,22 +149,42 @@ def _processor() -> str:
 def _compile(compiler: str, source: Path, library: Path) -> None:
     """Compile beside the library and move it into place in one step: several processes may do so at once."""
     try:
-        handle, partial = tempfile.mkstemp(suffix=".so", dir=library.parent)
+        folder = tempfile.TemporaryDirectory(dir=library.parent)
     except OSError as error:
         raise HostBuildError(
             f"{library.parent} can't be written ({error}). Set XDG_CACHE_HOME to a folder of yours."
         ) from error
-    os.close(handle)
-    try:
-        command = [compiler, *FLAGS, str(source), "-o", partial]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=COMPILE_SECONDS)
+    with folder:
+        partial = Path(folder.name) / library.name
+        command = [compiler, *FLAGS, str(source), "-o", str(partial)]
+        done = _run(command, {"TMPDIR": folder.name})
         if done.returncode != 0:
             raise HostBuildError(
                 f"{' '.join(command)} failed: {done.stderr.strip()[-500:]} Set CXX to another compiler; "
                 "projector='astra' needs none."
             )
         os.replace(partial, library)
+
+
+def _run(command: list[str], environment: Mapping[str, str] = {}) -> subprocess.CompletedProcess[str]:
+    """Run it to its end; if we are interrupted, it ends with all that it started."""
+    process = None
+    try:
+        with undisturbed():
+            process = subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=os.environ | environment,
+                start_new_session=True,
+            )
+        output, errors = process.communicate(timeout=COMPILE_SECONDS)
+        return subprocess.CompletedProcess(command, process.returncode, output, errors)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise HostBuildError(f"{compiler} couldn't be run ({error}). Set CXX to another compiler.") from error
+        raise HostBuildError(f"{command[0]} couldn't be run ({error}). Set CXX to another compiler.") from error
     finally:
-        Path(partial).unlink(missing_ok=True)
+        if process is not None:
+            with process:  # closes its pipes and waits
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)

@@ -17,6 +17,7 @@ from asyncred_gpu.baselines import bc_red, gm_red, sync_red
 from asyncred_gpu.blocks import BlockGrid, FloatArray
 from asyncred_gpu.experiments import retina_image, retina_problem
 from asyncred_gpu.operators.base import BlockOperator
+from asyncred_gpu.operators.gaussian import measure_blocks
 from asyncred_gpu.result import Result
 from asyncred_gpu.solver import choose_scale
 
@@ -36,8 +37,7 @@ def cs_problem(size: int) -> tuple[BlockOperator, FloatArray]:
     image, side = retina_image(size), size // 4
     grid = BlockGrid((size, size), (side, side))
     matrices = gaussian_matrices(len(grid), round(0.7 * side**2), side**2)
-    measured = np.stack([matrix @ block.ravel() for matrix, block in zip(matrices, grid.split(image), strict=True)])
-    return BlockCS(measured, matrices, (size, size)), image
+    return BlockCS(measure_blocks(image, matrices, grid.block_shape), matrices, (size, size)), image
 
 
 def main() -> None:

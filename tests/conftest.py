@@ -1,7 +1,15 @@
 """Tests run as if there were no GPU, unless they are marked `gpu`: the same tests everywhere."""
 
+import signal
+
 import pytest
 import torch
+
+
+def pytest_configure():
+    """Under nohup Ctrl-C is ignored, also in every process a test starts: it wouldn't end what it is meant to end."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

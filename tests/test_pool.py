@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from asyncred_gpu import GpuAsyncRED, WorkerError, launches
-from asyncred_gpu.runtime.interrupts import undisturbed
+from asyncred_gpu.interrupts import undisturbed
 
 from .helpers import small_network, small_scan
 

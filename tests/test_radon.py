@@ -1,5 +1,11 @@
 """The CT operator against ASTRA's own projection, a float64 reference, and dense matrices; signed noise throughout."""
 
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
 import astra
 import numpy as np
 import pytest
@@ -305,6 +311,42 @@ def test_a_compiler_that_fails_is_told(monkeypatch, tmp_path):
     with pytest.raises(HostBuildError, match=r"no-such-flag.* failed"):
         host_kernels.__wrapped__()
     assert not list(tmp_path.glob("asyncred_gpu/*"))
+
+
+def test_an_interrupted_compiler_leaves_nothing(monkeypatch, tmp_path):
+    """Neither it nor what it started, and no file: a compiler that starts `sleep`, and writes beside its output."""
+    compiler, started = tmp_path / "c++", tmp_path / "started"
+    compiler.write_text(
+        f'#!/bin/sh\n[ "$1" = --version ] && exit\ntouch "$TMPDIR/a.s"\nsleep 300 &\necho $! > {started}\nwait\n'
+    )
+    compiler.chmod(0o755)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("CXX", str(compiler))
+
+    def interrupt():
+        while not (started.is_file() and started.read_text()):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        thread.start()
+        host_kernels.__wrapped__()
+    thread.join()
+    assert not list(tmp_path.glob("asyncred_gpu/*"))
+    assert ended(int(started.read_text()))
+
+
+def ended(pid):
+    """Whether the process is gone within a second, or a zombie: its new parent may not look."""
+    for _ in range(100):
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except OSError:
+            return True
+        time.sleep(0.01)
+    return False
 
 
 @pytest.mark.parametrize("projector", PROJECTORS)

@@ -6,7 +6,6 @@ Exit statuses: 0 done, 1 a mode that failed or diverged, 2 refused before it beg
 from __future__ import annotations
 
 import argparse
-import io
 import sys
 import time
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from ..blocks import FloatArray
 from ..denoiser import load_denoiser
 from ..devices import DeviceError
 from ..io import OutputFolder
+from ..options import begin
 from ..reconstruct import FAILED, INTERRUPTED, REFUSED
 from ..runtime.base import WorkerError
 from .case import CS_SIZE, Case, make_case
@@ -43,9 +43,7 @@ class Setup:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit status is returned, errors are one message without a traceback."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal without ‖ shows ?, and the run goes on
-    words = tuple(sys.argv[1:] if arguments is None else arguments)
+    words = begin(arguments)
     options = parse(list(words))
     try:
         return _run(options, words)

@@ -32,6 +32,7 @@ from .matrix_checks import (
 from .matrix_device import NormalOnDevice, RowsOnDevice, normal_needs, rows_needs
 from .matrix_norms import largest_eigenvalue, minibatch_factor, normal_operator
 from .matrix_rows import BlockForm, NormalForm, RowsForm
+from .starts import check_start, fitted
 
 START_KINDS = ("auto", "adjoint", "least-squares", "zeros")
 # Conjugate gradients for the least-squares start: ‖AᵀA x − Aᵀy‖ ≤ this · ‖Aᵀy‖.
@@ -51,9 +52,8 @@ class BlockCS:
         normalize: divide the data term by its Lipschitz constant, so that L = 1 and τ has no units. The paper doesn't.
         storage: "float32", or "float16": half the memory, sums in float32 all the same.
         form: "rows" computes Aᵀ(A x − y); "normal" N x − c with N = AᵀA, c = Aᵀy made before a run (2·m·n² operations
-            and n² numbers a block; minibatches use the rows all the same); "auto": "rows"
-            on the CPU, where a row is read once for both products; on a GPU "normal" if n < 2m, which is then fewer
-            bytes, in float32.
+            and n² numbers a block; minibatches use the rows all the same); "auto": "rows" on the CPU, where a row is
+            read once for both products; on a GPU "normal" if n < 2m, which is then fewer bytes, in float32.
     Attributes:
         blocks_fixed: True: each block was measured for itself.
     Raises:
@@ -211,17 +211,14 @@ class BlockCS:
 
     def start(self, kind: str) -> FloatArray:
         """A start image: "adjoint" (or "auto": Aᵀy scaled to fit y best), "zeros", "least-squares" (of least norm)."""
-        if kind not in START_KINDS:
-            raise ValueError(f"x0={kind!r} isn't a start. Pass one of {', '.join(START_KINDS)}, or an image.")
+        check_start(kind, START_KINDS)
         if kind == "zeros":
             return np.zeros(self.image_shape, np.float32)
         measured = self._rows.measurements.cpu().numpy()
         image = self.adjoint(measured)
         if kind == "least-squares":
             return self.grid.join([self._least_squares(i, block) for i, block in enumerate(self.grid.split(image))])
-        projection = self.forward(image)
-        energy = float(np.vdot(projection, projection))
-        return image * np.float32(np.vdot(projection, measured) / energy) if energy else image
+        return fitted(image, self.forward(image), measured)
 
     def _least_squares(self, index: int, adjoint: FloatArray) -> FloatArray:
         """AᵀA x = Aᵀy by conjugate gradients from zero, which stay in the range of Aᵀ: the solution of least norm."""

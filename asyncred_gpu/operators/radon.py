@@ -36,6 +36,7 @@ from .power import largest_eigenvalue
 from .radon_device import JosephOnDevice, joseph_needs
 from .ramp import ramp_filtered
 from .shares import add_share
+from .starts import check_start, fitted
 from .whole_device import WholeImage
 
 START_KINDS = ("auto", "fbp", "adjoint", "zeros")
@@ -276,16 +277,13 @@ class RadonCT:
 
     def start(self, kind: str) -> FloatArray:
         """A start image: "fbp" (also "auto"), "adjoint" (Aᵀy scaled to fit y best), or "zeros"."""
-        if kind not in START_KINDS:
-            raise ValueError(f"x0={kind!r} isn't a start. Pass one of {', '.join(START_KINDS)}, or an image.")
+        check_start(kind, START_KINDS)
         if kind == "zeros":
             return np.zeros(self.image_shape, np.float32)
         if kind in ("auto", "fbp"):
             return self.fbp()
         image = self.adjoint(self.sinogram)
-        projection = self.forward(image)
-        energy = float(np.vdot(projection, projection))
-        return image * np.float32(np.vdot(projection, self.sinogram) / energy) if energy else image
+        return fitted(image, self.forward(image), self.sinogram)
 
     @property
     def fingerprint(self) -> str:

@@ -12,7 +12,7 @@ import torch
 
 from ..denoiser import load_denoiser
 from ..devices import DeviceError, check_device
-from ..options import Parser, devices, whole
+from ..options import Parser, begin, devices, whole
 from ..runtime.cpu import available_cores
 from . import ct, demo, equal_time, tables, variations
 from .numbers import NAMES
@@ -56,7 +56,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the experiments; the exit status is returned."""
-    options = parse(words)
+    options = parse(begin(words))
     try:
         study, report = prepare(options)
     except (OSError, ValueError, TypeError, DeviceError) as error:
@@ -129,9 +129,9 @@ def experiments(options: argparse.Namespace, study: Study) -> dict[str, Callable
 
 def made(options: argparse.Namespace) -> str:
     """When, where and how, for the foot of a section."""
-    workers = options.workers or min(len(available_cores()), 9)
+    workers = f"{options.workers or 'the usual'} workers on {len(available_cores())} cores"
     return (
-        f"{time.strftime('%Y-%m-%d')}, resampling {options.resampling}, {workers} workers, device {options.device}, "
+        f"{time.strftime('%Y-%m-%d')}, resampling {options.resampling}, {workers}, device {options.device}, "
         f"{torch.get_num_threads()} threads, torch {torch.__version__}, {platform.machine()}, "
     )
 

@@ -19,10 +19,10 @@ from multiprocessing.connection import Connection, wait
 import numpy as np
 
 from ..blocks import FloatArray
+from ..interrupts import undisturbed
 from ..slots import Slot, slot_layout
 from ..task import Task
 from .base import Event, Lost, Started, WorkerError, WorkerSetup
-from .interrupts import undisturbed
 from .messages import Failed, Grant, Launch, Prime, Ready, Setup
 from .shared import anonymous_memory, shared_object
 
