@@ -18,7 +18,7 @@ from asyncred_gpu.paper.demo import blocks_apart
 from asyncred_gpu.paper.numbers import DEMO_ROWS, NAMES, TABLE_2, demo_step, rows_of
 from asyncred_gpu.paper.problems import Measurer, TestImage, load_images
 from asyncred_gpu.paper.section import Report, Section, Table
-from asyncred_gpu.paper.study import Study, average, settled_snr
+from asyncred_gpu.paper.study import Study, average, random_snr
 from asyncred_gpu.runtime.simulated import RandomOrder, SimulatedRuntime
 from asyncred_gpu.warm_starts import warm_start
 
@@ -184,8 +184,13 @@ def test_tables_say_ours_the_papers_and_the_difference():
 
 def test_a_random_gradients_level_is_a_mean_over_the_last_sweeps():
     history = {"sweep": np.arange(1, 11) / 1.0, "snr": np.array([0, 0, 0, 0, 0, 1, 2, 3, 4, 5.0])}
-    result = SimpleNamespace(history=history)
-    assert settled_snr(result, 5) == 3.0 and settled_snr(result, 1) == 5.0
+
+    class Fake:
+        def run(self, problem, start, **options):
+            assert options == {"tau": 0.5, "minibatch": 7, "momentum": 0.0}
+            return SimpleNamespace(history=history)
+
+    assert random_snr(Fake(), None, None, 7, 0.5) == 3.0 and random_snr(Fake(), None, None, 7, 0.5, sweeps=1) == 5.0
 
 
 def test_a_report_keeps_the_sections_of_earlier_runs(tmp_path):

@@ -116,7 +116,7 @@ def final_snr(result: Result, problem: Problem) -> float:
     return snr(result.image, problem.test.image)
 
 
-def settled_snr(result: Result, sweeps: int = 5) -> float:
-    """Mean over the last sweeps, for a run whose gradients are random."""
-    last = result.history["sweep"] > result.history["sweep"][-1] - sweeps
-    return float(np.mean(result.history["snr"][last]))
+def random_snr(study: Study, problem: Problem, start: FloatArray, rows: int, tau: float, sweeps: int = 5) -> float:
+    """The level at which random gradients of so many rows keep the image: mean SNR of the last sweeps."""
+    history = study.run(problem, start, tau=tau, minibatch=rows, momentum=0.0).history
+    return float(np.mean(history["snr"][history["sweep"] > history["sweep"][-1] - sweeps]))

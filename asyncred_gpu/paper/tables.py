@@ -8,7 +8,7 @@ from ..baselines import gm_red
 from .numbers import SIDE, TABLE_1, TABLE_2, TABLE_3, rows_of
 from .problems import TestImage
 from .section import Cell, Section
-from .study import Study, average, final_snr, settled_snr
+from .study import Study, average, final_snr, random_snr
 
 
 def compared(ours: float, paper: float | None) -> list[Cell]:
@@ -55,8 +55,7 @@ def table_2(study: Study, section: Section) -> None:
                     ends[key] = study.run(problem, study.start(problem, SIDE), tau=factor * test.tau)
                 if count == m:
                     return final_snr(ends[key], problem)
-                random = {"tau": factor * test.tau, "minibatch": count, "momentum": 0.0}
-                return settled_snr(study.run(problem, ends[key].image, **random))
+                return random_snr(study, problem, ends[key].image, count, factor * test.tau)
 
             if scaled or count < m:
                 levels = study.for_all(f"{count} rows, {'with' if scaled else 'without'} the factor", solve)

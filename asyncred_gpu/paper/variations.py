@@ -10,9 +10,10 @@ from ..metrics import snr
 from .numbers import SIDE, TABLE_1, TABLE_2, demo_step, rows_of
 from .problems import RESAMPLINGS, Measurer, load_images
 from .section import Section
-from .study import Study, average, final_snr
+from .study import Study, average, final_snr, random_snr
 
-TAU_FACTORS = (0.5, 0.71, 1.0, 1.41, 2.0)
+TAU_FACTORS = (0.5, 0.71, 1.0, 1.41, 2.0, 3.0, 4.0)
+FEW_ROWS_FACTORS = (2.0, 3.0, 4.0)
 WAY = (300, 350, 400, 500, 700, 900)
 
 
@@ -36,18 +37,30 @@ def resampling(study: Study, section: Section) -> None:
 
 
 def strength(study: Study, section: Section) -> None:
-    """The demo's τ were chosen for its own network and its own images."""
-    measurer = study.measurer(SIDE)
+    """The demo's τ were chosen for its own network and its own images; and few rows without m/w act as a larger τ."""
+    measurer, few = study.measurer(SIDE), min(TABLE_2)
+    share = rows_of(SIDE) / few
     header = ("τ over the demo's", *(test.name for test in study.images), "average")
     rows = section.table("Other τ, blocks of 80: SNR in dB", *header)
+    random = section.table(f"{few} rows without the factor m/w = {share:g}, other τ: SNR in dB", *header)
     for factor in TAU_FACTORS:
-        levels = {}
+        levels, random_levels = {}, {}
         for test in study.images:
             problem = measurer.measure(test)
             result = study.run(problem, study.start(problem, SIDE), tau=factor * test.tau)
             levels[test.name] = final_snr(result, problem)
             study.say(f"  τ × {factor:g}, {test.name}: {levels[test.name]:.2f} dB")
+            if factor in FEW_ROWS_FACTORS:
+                random_levels[test.name] = random_snr(study, problem, result.image, few, factor * test.tau)
+                study.say(f"  {few} rows, τ × {factor / share:g}, {test.name}: {random_levels[test.name]:.2f} dB")
         rows.append([f"{factor:g}", *levels.values(), average(levels)])
+        if random_levels:
+            random.append([f"{factor / share:g}", *random_levels.values(), average(random_levels)])
+    section.remarks.append(
+        f"Without the factor m/w, {few} rows solve the problem whose τ is {share:g} times as large: a row of the 2nd "
+        f"table lies near that of the 1st with {share:g} times its τ. The paper's average for {few} rows is "
+        f"{TABLE_2[few]:.2f}."
+    )
 
 
 def minibatches(study: Study, section: Section) -> None:
