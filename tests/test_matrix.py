@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from asyncred_gpu import BlockCS, GpuAsyncRED, gaussian_matrices, snr
 from asyncred_gpu.blocks import BlockGrid, halo_crop
@@ -96,6 +97,24 @@ def test_minibatches_are_unbiased(form):
         assert relative(gradient, dense_gradient(matrices[4], measured[4], block, part, scaled=False)) > 0.4
     assert relative(np.mean(found, axis=0), gradient_of(operator, 4, block)) < 1e-5
     assert relative(found[0], gradient_of(operator, 4, block)) > 0.1
+
+
+@pytest.mark.parametrize("torchs", [False, True])
+@pytest.mark.parametrize("form", ["rows", "normal"])
+def test_products_on_the_cpu_are_numpys(monkeypatch, form, torchs):
+    """Whatever torch.set_float32_matmul_precision says, as torch's here: they then answer in bfloat16."""
+
+    def rounded(product):
+        return lambda *factors: product(*(factor.bfloat16() for factor in factors)).float()
+
+    monkeypatch.setattr(torch, "mv", rounded(torch.mv))
+    monkeypatch.setattr(torch, "mm", rounded(torch.mm))
+    if torchs:
+        monkeypatch.setattr(Tensor, "is_cpu", False)
+    operator, matrices, measured = make(form=form)
+    block = noise(HEIGHT, WIDTH)
+    expected = dense_gradient(matrices[0], measured[0], block)
+    assert (relative(gradient_of(operator, 0, block), expected) < 1e-5) != torchs
 
 
 def test_float16_rounds_the_matrices_and_nothing_else():
