@@ -99,9 +99,9 @@ def test_minibatches_are_unbiased(form):
     assert relative(found[0], gradient_of(operator, 4, block)) > 0.1
 
 
-@pytest.mark.parametrize("torchs", [False, True])
+@pytest.mark.parametrize("with_torch", [False, True])
 @pytest.mark.parametrize("form", ["rows", "normal"])
-def test_products_on_the_cpu_are_numpys(monkeypatch, form, torchs):
+def test_products_on_the_cpu_are_numpys(monkeypatch, form, with_torch):
     """Whatever torch.set_float32_matmul_precision says, as torch's here: they then answer in bfloat16."""
 
     def rounded(product):
@@ -109,12 +109,12 @@ def test_products_on_the_cpu_are_numpys(monkeypatch, form, torchs):
 
     monkeypatch.setattr(torch, "mv", rounded(torch.mv))
     monkeypatch.setattr(torch, "mm", rounded(torch.mm))
-    if torchs:
+    if with_torch:
         monkeypatch.setattr(Tensor, "is_cpu", False)
     operator, matrices, measured = make(form=form)
     block = noise(HEIGHT, WIDTH)
     expected = dense_gradient(matrices[0], measured[0], block)
-    assert (relative(gradient_of(operator, 0, block), expected) < 1e-5) != torchs
+    assert (relative(gradient_of(operator, 0, block), expected) < 1e-5) != with_torch
 
 
 def test_float16_rounds_the_matrices_and_nothing_else():
