@@ -5,6 +5,8 @@ import signal
 import pytest
 import torch
 
+from asyncred_gpu.runtime.simulated import RandomOrder, SimulatedRuntime
+
 
 def pytest_configure():
     """Under nohup Ctrl-C is ignored, also in every process a test starts: it wouldn't end what it is meant to end."""
@@ -17,3 +19,13 @@ def gpu_only_where_marked(request, monkeypatch):
     if request.node.get_closest_marker("gpu") is None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # for processes that a test starts
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+@pytest.fixture
+def one_process(monkeypatch):
+    """The solver's workers simulated in this process, where the processes aren't what is tested: starting them takes
+    most of a small run's time."""
+    monkeypatch.setattr(
+        "asyncred_gpu.solver.CpuRuntime",
+        lambda setup, workers, image: SimulatedRuntime(setup, workers, image, RandomOrder(0)),
+    )

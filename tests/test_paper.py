@@ -19,21 +19,11 @@ from asyncred_gpu.paper.numbers import DEMO_ROWS, NAMES, TABLE_2, demo_step, row
 from asyncred_gpu.paper.problems import Measurer, TestImage, load_images
 from asyncred_gpu.paper.section import Report, Section, Table
 from asyncred_gpu.paper.study import Study, average, random_snr
-from asyncred_gpu.runtime.simulated import RandomOrder, SimulatedRuntime
 from asyncred_gpu.warm_starts import warm_start
 
 from .helpers import LinearResidual, blobs, relative, small_network
 
 TestImage.__test__ = False  # pytest would take it for a test
-
-
-@pytest.fixture
-def one_process(monkeypatch):
-    """The solver on the simulated runtime: starting processes would take most of a small experiment's time."""
-    monkeypatch.setattr(
-        "asyncred_gpu.solver.CpuRuntime",
-        lambda setup, workers, image: SimulatedRuntime(setup, workers, image, RandomOrder(0)),
-    )
 
 
 @pytest.fixture
