@@ -5,6 +5,7 @@ A launch allocates nothing and waits for nothing, so it may be captured in a CUD
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -57,7 +58,6 @@ class CudaKernels:
         self._cupy = cupy
         self._index = device_index
         self._device = cupy.cuda.Device(device_index)
-        self._streams: dict[int, Any] = {}
         self._multiprocessors: int = self._device.attributes["MultiProcessorCount"]
         self._kernels: dict[str, tuple[Signature, Any]] = {}
         self.registers: dict[str, int] = {}
@@ -86,18 +86,17 @@ class CudaKernels:
             for parameter, value in zip(expected.parameters, values, strict=True)
         )
         blocks, threads = launch_grid(items, self._multiprocessors)
-        with self._device, self._stream(torch.cuda.current_stream(self._index).cuda_stream):
+        address = torch.cuda.current_stream(self._index).cuda_stream
+        with self._device, _stream(self._cupy, self._index, address):
             kernel((blocks,), (threads,), typed)
 
-    def _stream(self, address: int) -> Any:
-        """CuPy's view of torch's stream; made once, within the device's context."""
-        if address not in self._streams:
-            cuda = self._cupy.cuda
-            if int(self._cupy.__version__.split(".")[0]) >= 14:
-                self._streams[address] = cuda.Stream.from_external(_TorchStream(address))
-            else:
-                self._streams[address] = cuda.ExternalStream(address, self._index)
-        return self._streams[address]
+
+@functools.cache
+def _stream(cupy: Any, device_index: int, address: int) -> Any:
+    """CuPy's view of torch's stream; made once, within the device's context, and kept: torch keeps its streams, too."""
+    if int(cupy.__version__.split(".")[0]) >= 14:
+        return cupy.cuda.Stream.from_external(_TorchStream(address))
+    return cupy.cuda.ExternalStream(address, device_index)
 
 
 class _TorchStream:

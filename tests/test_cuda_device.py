@@ -2,6 +2,7 @@
 
 import gc
 import re
+import weakref
 from contextlib import contextmanager
 
 import pytest
@@ -90,6 +91,19 @@ def test_capture_warms_up_on_the_stream_and_then_captures_once(log):
     log.clear()
     stream.enqueue([*commands, Run(operation(log, "c"))])
     assert log == ["replay", "c"]
+
+
+def test_a_graph_keeps_what_it_works_on(log):
+    """Torch would give the memory that only an operation holds to the next who asks."""
+    stream, memory = CudaDevice("cuda:0").stream(), torch.zeros(3)
+    held = weakref.ref(memory)
+    commands = staged(stream, [Operation("zero", memory.zero_, access)])
+    del memory
+    gc.collect()
+    assert held() is not None
+    del commands
+    gc.collect()
+    assert held() is None
 
 
 def test_what_cannot_be_captured_runs_between_the_graphs(log):

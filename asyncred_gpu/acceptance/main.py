@@ -127,7 +127,7 @@ def _checks(plan: Plan) -> list[Section]:
     replay = partial(check_replay, machine=machine)
     return [
         Section("environment", lambda findings: describe(findings, plan.root, plan.commit), most=20),
-        Section("GPU tests", lambda findings: run_gpu_tests(findings, plan.root), 60 if quick else 120, 15, False),
+        Section("GPU tests", lambda findings: run_gpu_tests(findings, plan.root), 120 if quick else 180, 15, False),
         Section("problems", cases.prepare, most=40, needs_gpu=False),
         Section("fixed point, 256²", lambda findings: fixed(findings, case=cases.small), most=40, least=10),
         Section("fixed point, 800²", lambda findings: large(findings, case=cases.large), most=80, least=10),

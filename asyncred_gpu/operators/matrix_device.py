@@ -77,7 +77,7 @@ class RowsOnDevice:
         """A_S x − y_S into batch.residual, and A_Sᵀ of that; a task without a block gets a residual of 0."""
         scene, launch = self._scene, self._scene.kernels.launch
         storage = str(self._matrices.dtype).removeprefix("torch.")
-        sums = torch.zeros(batch.size, batch.count, LANES, device=scene.device)
+        sums = torch.empty(batch.size, batch.count, LANES, device=scene.device)
         sizes = (batch.size, batch.count, self._rows)
         forward = (
             *(f"rows_forward_{storage}", sums.numel(), scene.image, scene.blocks, scene.memory, batch.tasks),

@@ -35,6 +35,17 @@ class CudaEvent:
         return bool(self.event.query())
 
 
+class CapturedGraph:
+    """A graph, and the operations it was captured from: it works on their memory, and owns none of it itself."""
+
+    def __init__(self, graph: torch.cuda.CUDAGraph, operations: Sequence[Operation]) -> None:
+        self._graph = graph
+        self._operations = tuple(operations)
+
+    def replay(self) -> None:
+        self._graph.replay()
+
+
 class CudaStream:
     """One of torch's streams, and the memory pool of its graphs."""
 
@@ -54,7 +65,7 @@ class CudaStream:
                     case Run(operation):
                         operation.run()
 
-    def capture(self, operations: Sequence[Operation]) -> torch.cuda.CUDAGraph:
+    def capture(self, operations: Sequence[Operation]) -> CapturedGraph:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.stream(self.stream):
             for _ in range(WARM_UPS):
@@ -72,7 +83,7 @@ class CudaStream:
                         graph.capture_end()
                     raise
                 graph.capture_end()
-        return graph
+        return CapturedGraph(graph, operations)
 
 
 @contextmanager
