@@ -25,7 +25,7 @@ from .study import MOMENTUM, Study
 TAU = 0.01
 SUBSET = 60
 # Weights of the total variation that are tried; the best for the true image is taken, in favour of PGM-TV.
-TV_WEIGHTS = (3e-5, 1e-4, 3e-4, 1e-3)
+TV_WEIGHTS = (0.0, 1e-5, 3e-5, 1e-4, 3e-4)
 
 
 def ct(study: Study, section: Section, size: int, angles: int, sweeps: int) -> None:
