@@ -53,8 +53,8 @@ def equal_time(study: Study, section: Section, seconds: float) -> None:
         study.say(f"  {name}: {result.history['sweep'][-1]:.1f} sweeps, {snr(result.image, truth):.2f} dB")
     section.remarks.append(
         f"Async-RED and Sync-RED with {results['Async-RED-BG'].settings['num_workers']} workers ({study.device}) and "
-        f"heavy ball {LONG_MOMENTUM} (with half of the rows {MOMENTUM}: the noise of those gradients restarts it often, "
-        f"and {LONG_MOMENTUM} gets less far, measured), GM-RED on all cores, as in the paper and with Nesterov's acceleration, whose momentum "
+        f"heavy ball {LONG_MOMENTUM}; with half of the rows {MOMENTUM}, since noise restarts a longer one often, which "
+        "then gets less far. GM-RED on all cores, as in the paper and with Nesterov's acceleration, whose momentum "
         "grows while all goes downhill. The blocks' own Lipschitz constants are nearly that of the whole here, so "
         "block methods have no longer steps, as they have in CT. Alike workers give Sync-RED little to wait for; "
         "slow_worker.md shows what a slow one does."
