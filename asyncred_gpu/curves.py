@@ -48,7 +48,7 @@ def snr_figure(
         if floor is not None:
             axes.set_ylim(bottom=floor)
     places[0].set_ylabel("SNR in dB")
-    places[0].legend(frameon=False, loc="lower right")
+    figure.legend(*places[0].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=4)
     if title:
         figure.suptitle(title, fontsize=13, fontweight="bold")
     return figure
