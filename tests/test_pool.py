@@ -17,6 +17,7 @@ import pytest
 
 from asyncred_gpu import GpuAsyncRED, WorkerError, launches
 from asyncred_gpu.interrupts import undisturbed
+from asyncred_gpu.runtime.cpu import CpuRuntime
 
 from .helpers import small_network, small_scan
 
@@ -143,6 +144,20 @@ def test_an_interrupt_at_any_time_leaves_nothing(delay):
         for _ in range(100):
             run(lambda progress: None)
     timer.join()
+
+
+def test_an_interrupt_while_a_run_ends_leaves_nothing(monkeypatch):
+    end, sent = CpuRuntime._end, []
+
+    def interrupted(runtime, worker):
+        if not sent:
+            sent.append(os.kill(os.getpid(), signal.SIGINT))
+        end(runtime, worker)
+
+    monkeypatch.setattr(CpuRuntime, "_end", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(lambda progress: None)
+    assert sent
 
 
 @pytest.mark.parametrize("nested", [False, True])

@@ -199,6 +199,10 @@ class CpuRuntime:
         self._start(worker)
 
     def close(self) -> None:
+        with undisturbed():  # what was killed is soon gone
+            self._close()
+
+    def _close(self) -> None:
         if self._closed:
             return
         for process, pipe in zip(self._processes, self._pipes, strict=True):  # all of them, before any is waited for
