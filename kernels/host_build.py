@@ -149,21 +149,20 @@ def _processor() -> str:
 def _compile(compiler: str, source: Path, library: Path) -> None:
     """Compile beside the library and move it into place in one step: several processes may do so at once."""
     try:
-        folder = tempfile.TemporaryDirectory(dir=library.parent)
+        with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+            partial = Path(folder) / library.name
+            command = [compiler, *FLAGS, str(source), "-o", str(partial)]
+            done = _run(command, {"TMPDIR": folder})
+            if done.returncode != 0:
+                raise HostBuildError(
+                    f"{' '.join(command)} failed: {done.stderr.strip()[-500:]} Set CXX to another compiler; "
+                    "projector='astra' needs none."
+                )
+            os.replace(partial, library)
     except OSError as error:
         raise HostBuildError(
             f"{library.parent} can't be written ({error}). Set XDG_CACHE_HOME to a folder of yours."
         ) from error
-    with folder:
-        partial = Path(folder.name) / library.name
-        command = [compiler, *FLAGS, str(source), "-o", str(partial)]
-        done = _run(command, {"TMPDIR": folder.name})
-        if done.returncode != 0:
-            raise HostBuildError(
-                f"{' '.join(command)} failed: {done.stderr.strip()[-500:]} Set CXX to another compiler; "
-                "projector='astra' needs none."
-            )
-        os.replace(partial, library)
 
 
 def _run(command: list[str], environment: Mapping[str, str] = {}) -> subprocess.CompletedProcess[str]:

@@ -137,3 +137,11 @@ def joseph(image: np.ndarray, angles: np.ndarray, detectors: int, spacing: float
 
 def relative(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.linalg.norm(np.asarray(found) - expected) / np.linalg.norm(expected))
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs; a zombie doesn't."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

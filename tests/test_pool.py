@@ -19,7 +19,7 @@ from asyncred_gpu import GpuAsyncRED, WorkerError, launches
 from asyncred_gpu.interrupts import undisturbed
 from asyncred_gpu.runtime.cpu import CpuRuntime
 
-from .helpers import small_network, small_scan
+from .helpers import alive, small_network, small_scan
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc and /dev/shm")
 PROGRAM = """
@@ -46,13 +46,6 @@ def workers_of(parent: int) -> list[int]:
         if int(fields[1]) == parent and b"asyncred_gpu.runtime.worker" in line:
             found.append(int(stat.parent.name))
     return sorted(found)
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def children(parent: int) -> set[str]:

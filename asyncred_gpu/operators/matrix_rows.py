@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -46,11 +47,12 @@ def add_transposed(total: Tensor, matrix: Tensor, values: Tensor) -> None:
         total.addmv_(matrix.t(), values)
 
 
-def gram(matrix: Tensor) -> Tensor:
-    """AᵀA."""
+def gram(matrix: Tensor, out: Tensor) -> None:
+    """AᵀA, into `out`."""
     if matrix.is_cpu:
-        return torch.from_numpy(matrix.numpy().T @ matrix.numpy())  # which numpy computes one half of
-    return torch.mm(matrix.t(), matrix)
+        np.matmul(matrix.numpy().T, matrix.numpy(), out=out.numpy())  # which numpy computes one half of
+    else:
+        torch.mm(matrix.t(), matrix, out=out)
 
 
 class RowsForm:
@@ -143,7 +145,7 @@ class NormalForm:
             check_available("AᵀA of all blocks takes", 4 * blocks * columns**2, "Use form='rows'.")
         normal = torch.empty((blocks, columns, columns), dtype=torch.float32, device=rows.matrices.device)
         for index, matrix in enumerate(rows.matrices):
-            normal[index] = gram(matrix.float())
+            gram(matrix.float(), normal[index])
         return cls(normal, _constant(rows))
 
     def with_constant_of(self, rows: RowsForm) -> NormalForm:
