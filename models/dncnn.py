@@ -39,18 +39,25 @@ class DnCNN(nn.Module):
         """How many pixels on each side a pixel's residual depends on."""
         return len(self.layers)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Residual of (batch, 1, rows, cols), the shape of the input; zeros beyond the border."""
-        return self._chain(image, padding=1)
+    def forward(self, image: Tensor, shift: Tensor | None = None) -> Tensor:
+        """Residual of (batch, 1, rows, cols), the shape of the input; zeros beyond the border.
+
+        Args:
+            shift: added to the first layer's features (batch, channels, rows, cols), or what broadcasts to them.
+        """
+        return self._chain(image, 1, shift)
 
     def interior(self, image: Tensor) -> Tensor:
         """Residual without the border: (batch, 1, rows - 2·radius, cols - 2·radius), no padding anywhere."""
-        return self._chain(image, padding=0)
+        return self._chain(image, 0, None)
 
-    def _chain(self, features: Tensor, padding: int) -> Tensor:
+    def _chain(self, features: Tensor, padding: int, shift: Tensor | None) -> Tensor:
         *hidden, last = cast("list[nn.Conv2d]", list(self.layers))
         for layer in hidden:
-            features = F.conv2d(features, layer.weight, layer.bias, padding=padding).relu_()
+            features = F.conv2d(features, layer.weight, layer.bias, padding=padding)
+            if shift is not None and layer is hidden[0]:
+                features = features + shift
+            features = features.relu_()
         return F.conv2d(features, last.weight, last.bias, padding=padding)
 
     def operations_per_pixel(self) -> int:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 IMAGE_SUFFIXES = {".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp"}
+SCALES = (1.0, 0.9, 0.8, 0.7)
 EIGHT_BIT_MODES = {"1", "L", "LA", "P", "RGB", "RGBA"}
 
 
@@ -44,6 +45,20 @@ def _read(path: Path) -> Tensor:
             return torch.from_numpy(np.asarray(image.convert("L"), np.float32) / 255)
     except (UnidentifiedImageError, OSError) as error:
         raise ValueError(f"{path} can't be read as an image ({error}). Remove it, or replace it.") from error
+
+
+def training_images(images: Sequence[Tensor], patch: int) -> list[Tensor]:
+    """The images at all scales, for patches of patch×patch pixels.
+
+    Raises:
+        ValueError: none is as large as a patch.
+    """
+    found = rescaled(images, SCALES, patch)
+    if not found:
+        raise ValueError(
+            f"No training image holds a patch of {patch}×{patch} pixels. Pass larger images, or a smaller patch."
+        )
+    return found
 
 
 def rescaled(images: Sequence[Tensor], scales: Sequence[float], smallest: int) -> list[Tensor]:

@@ -12,6 +12,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from .conditional import ConditionalDnCNN
+
 CLIP_GRID = 8
 SEARCH_GRID = 32
 SEARCH_PEAKS = 8
@@ -34,7 +36,7 @@ def convolution_norm(kernel: Tensor) -> float:
 
     A torus of 64 finds it to 2e-4 only; here the best points of a coarse one are followed to their peaks.
     """
-    kernel = kernel.detach().double()
+    kernel = kernel.detach().cpu().double()
     coarse = _largest(transfer_matrices(kernel, SEARCH_GRID))
     peaks = coarse.flatten().topk(SEARCH_PEAKS).indices
     spacing = 2 * math.pi / SEARCH_GRID
@@ -75,7 +77,9 @@ def clip_convolution(kernel: Tensor, bound: float, grid: int = CLIP_GRID) -> Ten
 
 
 def _convolutions(network: nn.Module) -> list[nn.Conv2d]:
-    return [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+    """What the image goes through, first to last; a noise level that is told isn't part of the image."""
+    chain = network.dncnn if isinstance(network, ConditionalDnCNN) else network
+    return [layer for layer in chain.modules() if isinstance(layer, nn.Conv2d)]
 
 
 def clip_network(network: nn.Module, bound: float) -> None:
@@ -84,7 +88,8 @@ def clip_network(network: nn.Module, bound: float) -> None:
     share = bound ** (1 / len(layers))
     with torch.no_grad():
         for layer in layers:
-            layer.weight.copy_(clip_convolution(layer.weight, share))
+            # On the CPU: a GPU's decompositions of many small matrices are slower.
+            layer.weight.copy_(clip_convolution(layer.weight.cpu(), share))
 
 
 def scale_network(network: nn.Module, bound: float) -> float:
@@ -100,6 +105,8 @@ def scale_network(network: nn.Module, bound: float) -> float:
             layer.weight.mul_(factor)
             if layer.bias is not None:
                 layer.bias.mul_(factor**depth)
+        if isinstance(network, ConditionalDnCNN):
+            network.level.weight.mul_(factor)
     return lipschitz_bound(network)
 
 

@@ -9,19 +9,20 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
+from .conditional import ConditionalDnCNN
 from .dncnn import DnCNN
-from .images import random_patches, rescaled
+from .images import random_patches
 from .lipschitz import clip_network, lipschitz_bound, scale_network
+from .training_settings import TrainingSettings
 
 # The clip's coarse grid and its cut to 3x3 leave each layer about 4 % above its share, so clip that much lower.
 CLIP_MARGIN = 0.77
@@ -29,64 +30,36 @@ CLIP_MARGIN = 0.77
 CHECKPOINT_KEYS = {"settings", "step", "network", "optimizer", "schedule", "random"}
 
 
-@dataclass(frozen=True)
-class TrainingSettings:
-    """What a training run depends on besides its images."""
-
-    sigma: float = 5.0  # noise, in grey levels of 255
-    steps: int = 6000
-    patch: int = 64
-    batch: int = 16
-    learning_rate: float = 1e-3
-    lipschitz: float = 2.0
-    clip_every: int = 10
-    seed: int = 0
-    precision: str = "bfloat16"  # of the convolutions; weights, loss and optimizer are float32
-
-    def __post_init__(self) -> None:
-        for name in ("sigma", "steps", "patch", "batch", "learning_rate", "lipschitz", "clip_every"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name}={value} must be a number above 0. Default: {getattr(type(self), name)}.")
-        if self.precision not in ("float32", "bfloat16"):
-            raise ValueError(f"precision={self.precision!r} is unknown. Pass 'float32' or 'bfloat16'.")
-
-
-def psnr(estimate: Tensor, truth: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB of images in [0, 1]."""
-    return float(-10 * torch.log10(F.mse_loss(estimate, truth)))
-
-
-def psnr_before_after(network: nn.Module, image: Tensor, sigma: float, seed: int) -> tuple[float, float]:
-    """PSNR in dB of the image with noise, and denoised; the whole image at once, zero padding."""
-    noise = np.random.default_rng(seed).standard_normal(tuple(image.shape)).astype(np.float32)
-    noisy = image + sigma / 255 * torch.from_numpy(noise)
-    with torch.inference_mode():
-        denoised = noisy - network(noisy[None, None])[0, 0]
-    return psnr(noisy, image), psnr(denoised, image)
-
-
-def validate(network: nn.Module, images: Sequence[Tensor], sigma: float) -> list[tuple[float, float]]:
-    """PSNR in dB (with noise, denoised) of each image, the noise seeded by the image's index."""
-    return [psnr_before_after(network, image, sigma, seed) for seed, image in enumerate(images)]
-
-
 class Trainer:
-    """One training run: owns the network, the optimizer and the random state; resumes from a checkpoint."""
+    """One training run: owns the network, the optimizer and the random state; resumes from a checkpoint.
 
-    def __init__(self, settings: TrainingSettings, images: Sequence[Tensor]) -> None:
+    Args:
+        images: (rows, cols) float32 in [0, 1], each with room for a patch: `training_images` makes them.
+        start: a trained network to go on from; None: random weights.
+        device: where the network is trained; its results differ from another device's by rounding and noise.
+    """
+
+    def __init__(
+        self,
+        settings: TrainingSettings,
+        images: Sequence[Tensor],
+        start: DnCNN | ConditionalDnCNN | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
         self.settings = settings
-        self.images = rescaled(images, (1.0, 0.9, 0.8, 0.7), settings.patch)
-        if not self.images:
-            raise ValueError(
-                f"No training image holds a patch of {settings.patch}×{settings.patch} pixels. "
-                "Pass larger images, or a smaller patch."
-            )
+        self.device = torch.device(device)
+        self.images = images
         self.random = torch.Generator().manual_seed(settings.seed)
+        # A patch's noise is drawn where it is used; on the CPU by the one generator.
+        self.noise = self.random if self.device.type == "cpu" else torch.Generator(self.device)
+        if self.noise is not self.random:
+            self.noise.manual_seed(settings.seed)
         torch.manual_seed(settings.seed)
-        self.network = DnCNN()
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        clip_network(self.network, CLIP_MARGIN * settings.lipschitz)
+        self.network: DnCNN | ConditionalDnCNN = ConditionalDnCNN() if settings.conditional else DnCNN()
+        if start is not None:
+            self._begin_with(start)
+        self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._clip()
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=settings.learning_rate)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
         self.step = 0
@@ -117,14 +90,29 @@ class Trainer:
             if report is not None:
                 report(self.step, loss)
 
+    def _begin_with(self, start: DnCNN | ConditionalDnCNN) -> None:
+        try:
+            self.network.load_state_dict(start.state_dict())
+        except RuntimeError as error:
+            raise ValueError(
+                f"The weights to start from don't fit a {self.settings.network}: {error}. Pass others, or none."
+            ) from error
+
+    def _clip(self) -> None:
+        if self.settings.lipschitz is not None:
+            clip_network(self.network, CLIP_MARGIN * self.settings.lipschitz)
+
     def _advance(self) -> float:
         settings = self.settings
-        clean = random_patches(self.images, settings.batch, settings.patch, self.random)
-        noise = settings.sigma / 255 * torch.randn(clean.shape, generator=self.random)
+        clean = random_patches(self.images, settings.batch, settings.patch, self.random).to(self.device)
+        levels = self._levels(len(clean)).to(self.device)
+        noise = levels * torch.randn(clean.shape, generator=self.noise, device=self.device)
         noisy = (clean + noise).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bfloat16"):
-            residual = self.network(noisy)
-        loss = F.mse_loss(residual.float(), noise)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
+            residual = self.network(noisy, levels) if settings.conditional else self.network(noisy)
+        # Of many noise levels the strongest would be all that counts; its errors grow about as the level does.
+        weights = settings.sigma / 255 / levels if settings.conditional else torch.ones_like(levels)
+        loss = (weights * (residual.float() - noise).square()).mean()
         self.optimizer.zero_grad()
         # The loss is about 1e-5: scaled up so that bfloat16 gradients keep clear of Adam's epsilon.
         (loss * 255**2).backward()
@@ -132,18 +120,28 @@ class Trainer:
         self.schedule.step()
         self.step += 1
         if self.step % settings.clip_every == 0:
-            clip_network(self.network, CLIP_MARGIN * settings.lipschitz)
+            self._clip()
         return float(loss.detach())
+
+    def _levels(self, count: int) -> Tensor:
+        """Noise of each patch (count, 1, 1, 1), as a standard deviation."""
+        highest, lowest = self.settings.sigma / 255, self.settings.lowest_sigma
+        if lowest is None:
+            return torch.full((count, 1, 1, 1), highest)
+        return lowest / 255 + (highest - lowest / 255) * torch.rand((count, 1, 1, 1), generator=self.random)
 
     def finish(self) -> float:
         """Make the Lipschitz bound hold exactly, by clipping on until it does; return the product of the norms.
 
         Each clip costs quality, and so does the scale for what the clips leave: no more of either than it takes.
         """
+        self.network.cpu()
+        if self.settings.lipschitz is None:
+            return lipschitz_bound(self.network)
         for _ in range(20):
             if lipschitz_bound(self.network) <= self.settings.lipschitz:
                 break
-            clip_network(self.network, CLIP_MARGIN * self.settings.lipschitz)
+            self._clip()
         return scale_network(self.network, self.settings.lipschitz)
 
     def save(self, path: Path) -> None:
@@ -156,6 +154,8 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "random": self.random.get_state(),
+            "noise": self.noise.get_state(),
+            "device": self.device.type,
         }
         partial = path.with_name(path.name + ".partial")
         torch.save(state, partial)
@@ -168,25 +168,34 @@ class Trainer:
             ValueError: the file isn't a whole checkpoint, or was made with other settings.
         """
         state = _read_checkpoint(path)
+        # Settings that came later had their default.
+        then = asdict(TrainingSettings()) | state["settings"]
         now = asdict(self.settings)
-        changed = {name: (old, now.get(name)) for name, old in state["settings"].items() if old != now.get(name)}
+        changed = {name: (old, now.get(name)) for name, old in then.items() if old != now.get(name)}
         if changed:
             raise ValueError(
                 f"{path} was trained with other settings (then, now): {changed}. "
                 "Pass the same settings, or another checkpoint file."
+            )
+        if (device := state.get("device", "cpu")) != self.device.type:
+            raise ValueError(
+                f"{path} was trained on {device}, this run is on {self.device.type}: the noise comes from another "
+                "generator. Pass the same device, or another checkpoint file."
             )
         self.step = state["step"]
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.random.set_state(state["random"])
+        if self.noise is not self.random:
+            self.noise.set_state(state["noise"])
         self.seconds = state.get("seconds")
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:
     advice = "Remove it to train from the start, or pass another checkpoint file."
     try:
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True, map_location="cpu")
     except (RuntimeError, EOFError, UnpicklingError) as error:
         raise ValueError(f"{path} is damaged, or no checkpoint: torch can't read it. {advice}") from error
     missing = sorted(CHECKPOINT_KEYS - set(state)) if isinstance(state, dict) else sorted(CHECKPOINT_KEYS)

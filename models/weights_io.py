@@ -15,7 +15,9 @@ import safetensors
 import safetensors.torch
 
 from .card import card_text
-from .dncnn import DnCNN, dncnn_from_state
+from .conditional import ConditionalDnCNN, network_from_state
+from .dncnn import DnCNN
+from .training_settings import TrainingSettings
 
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 SUFFIXES = (".safetensors", ".json", ".md")
@@ -36,12 +38,21 @@ def weights_path(name: str) -> Path:
     return path
 
 
+def weights_name(settings: TrainingSettings) -> str:
+    """The name of weights trained so, e.g. "dncnn_sigma5", "dncnn_ct_sigma5", "dncnn_conditional"."""
+    content = "_ct" if settings.phantoms else ""
+    bound = "_unconstrained" if settings.lipschitz is None else ""
+    return f"dncnn{content}{bound}_" + ("conditional" if settings.conditional else f"sigma{settings.sigma:g}")
+
+
 def existing_files(path: Path) -> list[Path]:
     """Which of the three files of the weights `path` are there already."""
     return [file for file in map(path.with_suffix, SUFFIXES) if file.exists()]
 
 
-def save_weights(network: DnCNN, path: Path, facts: dict[str, Any], *, overwrite: bool = False) -> dict[str, Any]:
+def save_weights(
+    network: DnCNN | ConditionalDnCNN, path: Path, facts: dict[str, Any], *, overwrite: bool = False
+) -> dict[str, Any]:
     """Write `path` (NAME.safetensors), its NAME.json and NAME.md; return the facts as written, with `sha256`.
 
     Raises:
@@ -52,26 +63,33 @@ def save_weights(network: DnCNN, path: Path, facts: dict[str, Any], *, overwrite
         raise ValueError(f"{path} must end in .safetensors, which is the format written. Pass {path.stem}.safetensors.")
     if not overwrite and (found := existing_files(path)):
         raise FileExistsError(f"{found[0]} exists and isn't overwritten. Pass another path, or overwrite=True.")
-    state = {name: tensor.detach().contiguous() for name, tensor in network.state_dict().items()}
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     content = safetensors.torch.save(state)
     facts = {**facts, "sha256": hashlib.sha256(content).hexdigest()}
     _write(path, content)
-    _write(path.with_suffix(".json"), (json.dumps(facts, indent=2, ensure_ascii=False) + "\n").encode())
-    _write(path.with_suffix(".md"), card_text(path.stem, facts).encode())
+    save_facts(path, facts)
     return facts
 
 
-def load_weights(path: Path | str) -> tuple[DnCNN, dict[str, Any]]:
+def save_facts(path: Path, facts: dict[str, Any]) -> None:
+    """Write the facts beside the weights `path`, and the card made from them; the weights stay as they are."""
+    content = (json.dumps(facts, indent=2, ensure_ascii=False) + "\n").encode()
+    card = card_text(path.stem, facts).encode()
+    _write(path.with_suffix(".json"), content)
+    _write(path.with_suffix(".md"), card)
+
+
+def load_weights(path: Path | str) -> tuple[DnCNN | ConditionalDnCNN, dict[str, Any]]:
     """The network, in evaluation mode, and its facts; the checksum is verified.
 
     Raises:
         FileNotFoundError: the weights or their card are missing.
-        ValueError: the weights aren't those the card describes, or aren't a DnCNN's.
+        ValueError: the weights aren't those the card describes, or aren't a network's of ours.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} doesn't exist. Pass a .safetensors file that train_denoiser.py wrote.")
-    facts = _read_card(path.with_suffix(".json"), path)
+    facts = load_facts(path)
     content = path.read_bytes()
     found = hashlib.sha256(content).hexdigest()
     if found != facts["sha256"]:
@@ -85,10 +103,12 @@ def load_weights(path: Path | str) -> tuple[DnCNN, dict[str, Any]]:
         raise ValueError(
             f"{path} isn't a safetensors file ({error}). Pass one that train_denoiser.py wrote."
         ) from error
-    return dncnn_from_state(state), facts
+    return network_from_state(state), facts
 
 
-def _read_card(card: Path, weights: Path) -> dict[str, Any]:
+def load_facts(weights: Path) -> dict[str, Any]:
+    """The facts beside the weights, without a look at the weights themselves; errors as of `load_weights`."""
+    card = weights.with_suffix(".json")
     if not card.is_file():
         raise FileNotFoundError(
             f"{card} is missing: without its checksum {weights.name} can't be verified. Put the file that was written "

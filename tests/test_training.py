@@ -10,10 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from asyncred_gpu.models import DnCNN, load_weights, training
+from asyncred_gpu.models import ConditionalDnCNN, DnCNN, load_weights, training
 from asyncred_gpu.models.images import load_images, random_patches, rescaled
 from asyncred_gpu.models.lipschitz import lipschitz_bound
-from asyncred_gpu.models.training import Trainer, TrainingSettings, psnr_before_after
+from asyncred_gpu.models.quality import psnr_before_after
+from asyncred_gpu.models.training import Trainer
+from asyncred_gpu.models.training_settings import TrainingSettings
 
 from .helpers import blobs
 
@@ -26,6 +28,7 @@ SETTINGS = TrainingSettings(
 def quick(monkeypatch):
     """A small network and one thread: quick, and sums come in one order."""
     monkeypatch.setattr(training, "DnCNN", lambda: DnCNN(3, 16))
+    monkeypatch.setattr(training, "ConditionalDnCNN", lambda: ConditionalDnCNN(3, 16))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -87,10 +90,10 @@ def test_patches_are_flipped_and_turned_pieces_of_the_images():
 def test_a_few_steps_reduce_the_loss(images, wrong):
     rate = 1e-9 if wrong else SETTINGS.learning_rate
     losses: list[float] = []
-    trainer = Trainer(TrainingSettings(**{**vars(SETTINGS), "learning_rate": rate}), images)
+    trainer = Trainer(TrainingSettings(**{**vars(SETTINGS), "learning_rate": rate, "steps": 100}), images)
     trainer.run(lambda step, loss: losses.append(loss))
-    assert len(losses) == trainer.step == 30
-    assert (np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])) == (not wrong)
+    assert len(losses) == trainer.step == 100
+    assert (np.mean(losses[-20:]) < 0.7 * np.mean(losses[:20])) == (not wrong)
 
 
 def test_training_denoises_an_image_it_has_not_seen(images):
@@ -183,6 +186,84 @@ def test_a_diverging_run_stops(images):
         trainer.run()
 
 
+def test_a_checkpoint_of_another_device_is_refused(images, tmp_path):
+    Trainer(SETTINGS, images).save(tmp_path / "run.pt")
+    state = torch.load(tmp_path / "run.pt", weights_only=True)
+    torch.save(state | {"device": "cuda"}, tmp_path / "run.pt")
+    with pytest.raises(ValueError, match="was trained on cuda, this run is on cpu"):
+        Trainer(SETTINGS, images).resume(tmp_path / "run.pt")
+
+
+def test_a_checkpoint_from_before_a_setting_existed_goes_on(images, tmp_path):
+    Trainer(SETTINGS, images).save(tmp_path / "run.pt")
+    state = torch.load(tmp_path / "run.pt", weights_only=True)
+    del state["settings"]["phantoms"]
+    torch.save(state, tmp_path / "run.pt")
+    Trainer(SETTINGS, images).resume(tmp_path / "run.pt")
+    other = Trainer(TrainingSettings(**{**vars(SETTINGS), "phantoms": 2}), images)
+    with pytest.raises(ValueError, match=r"\{'phantoms': \(0, 2\)\}"):
+        other.resume(tmp_path / "run.pt")
+
+
+# ---- variants: a start, no bound, many levels
+
+
+def test_training_goes_on_from_given_weights(images):
+    first = Trainer(TrainingSettings(**{**vars(SETTINGS), "steps": 120}), images)
+    first.run()
+    unseen = torch.from_numpy(blobs(40, 40, seed=9))
+    once = TrainingSettings(**{**vars(SETTINGS), "steps": 1, "learning_rate": 1e-6})
+    quality = []
+    for start in (first.network, None):
+        trainer = Trainer(once, images, start)
+        trainer.run()
+        quality.append(psnr_before_after(trainer.network, unseen, SETTINGS.sigma, seed=0)[1])
+    assert quality[0] == pytest.approx(
+        psnr_before_after(first.network, unseen, SETTINGS.sigma, seed=0)[1], abs=0.3
+    )
+    assert quality[0] > quality[1] + 1
+
+
+def test_weights_of_another_network_to_start_from_are_refused(images):
+    with pytest.raises(ValueError, match="to start from don't fit a dncnn"):
+        Trainer(SETTINGS, images, DnCNN(4, 16))
+
+
+def test_without_a_bound_nothing_is_clipped(images):
+    free = Trainer(TrainingSettings(**{**vars(SETTINGS), "lipschitz": None}), images)
+    bound = Trainer(SETTINGS, images)
+    assert lipschitz_bound(free.network) > 10 > lipschitz_bound(bound.network)
+    free.run()
+    assert free.finish() == lipschitz_bound(free.network) > 10
+
+
+CONDITIONAL = TrainingSettings(
+    **{**vars(SETTINGS), "network": "dncnn-conditional", "lowest_sigma": 5, "sigma": 50, "steps": 250, "batch": 8}
+)
+
+
+def test_a_conditional_network_learns_what_the_level_means(images):
+    trainer = Trainer(CONDITIONAL, images)
+    trainer.run()
+    assert trainer.finish() == lipschitz_bound(trainer.network) <= 4
+    unseen = torch.from_numpy(blobs(40, 40, seed=9))
+
+    def quality(noise, told):
+        return psnr_before_after(trainer.network.at(told / 255), unseen, noise, seed=0)[1]
+
+    for right, wrong in ((10, 45), (45, 10)):
+        before = psnr_before_after(trainer.network.at(1.0), unseen, right, seed=0)[0]
+        assert quality(right, right) > before + 1
+        assert quality(right, right) > quality(right, wrong) + 0.5
+
+
+def test_the_noise_of_patches_covers_the_levels_asked_for(images):
+    levels = torch.cat([Trainer(CONDITIONAL, images)._levels(2000), Trainer(SETTINGS, images)._levels(5)]) * 255
+    assert 5 <= float(levels[:2000].min()) < 6
+    assert 49 < float(levels[:2000].max()) <= 50
+    assert torch.all(levels[2000:] == 25)
+
+
 # ---- the script
 
 
@@ -208,7 +289,7 @@ def test_the_script_writes_weights_facts_and_card_and_never_overwrites_unasked(
     path = tmp_path / "weights" / "dncnn_sigma5.safetensors"
     network, facts = load_weights(path)
     assert facts["lipschitz"]["product"] == lipschitz_bound(network) <= 2
-    assert facts["images"] == {"folder": "images", "count": 3}
+    assert facts["images"] == {"folder": "images", "count": 3, "phantoms": 0}
     assert facts["validation"]["count"] == 1
     after = psnr_before_after(network, load_images(validation)[0], 5.0, seed=0)[1]
     assert facts["validation"]["psnr_output"] == pytest.approx(after, abs=1e-3)
@@ -258,6 +339,49 @@ def test_a_stopped_run_goes_on_to_the_same_weights(script, folder, tmp_path, val
     assert whole == parts
 
 
+def test_all_levels_are_trained_one_after_the_other_and_those_there_are_kept(
+    script, folder, tmp_path, validation, capsys
+):
+    options = arguments(folder, tmp_path, sigma="all", checkpoint=tmp_path / "runs", steps=2)
+    assert script.main(options) == 0
+    names = [f"dncnn_sigma{sigma}" for sigma in (5, 10, 15, 20, 25)]
+    assert sorted(path.stem for path in (tmp_path / "weights").glob("*.safetensors")) == sorted(names)
+    assert sorted(path.stem for path in (tmp_path / "runs").glob("*.pt")) == sorted(names)
+    noise = [json.loads((tmp_path / "weights" / f"{name}.json").read_text())["validation"] for name in names]
+    assert [found["sigma"] for found in noise] == [5, 10, 15, 20, 25]
+    assert [found["psnr_input"] for found in noise] == sorted((found["psnr_input"] for found in noise), reverse=True)
+
+    for path in (tmp_path / "weights").glob("dncnn_sigma15.*"):
+        path.unlink()
+    capsys.readouterr()
+    assert script.main(options) == 0
+    said = capsys.readouterr().out
+    assert said.count("exists and is kept") == 4
+    assert "dncnn_sigma15.safetensors: Lipschitz value" in said
+
+
+def test_a_conditional_network_is_measured_at_every_level(script, folder, tmp_path, validation, capsys):
+    more = {"network": "dncnn-conditional", "lowest_sigma": 4, "sigma": 21, "phantoms": 3}
+    assert script.main(arguments(folder, tmp_path, **more)) == 0
+    network, facts = load_weights(tmp_path / "weights" / "dncnn_ct_conditional.safetensors")
+    assert isinstance(network, ConditionalDnCNN)
+    assert [found["sigma"] for found in facts["validation"]] == [5, 10, 15, 20]
+    after = psnr_before_after(network.at(15 / 255), load_images(validation)[0], 15, seed=0)[1]
+    assert facts["validation"][2]["psnr_output"] == pytest.approx(after, abs=1e-3)
+    assert facts["lipschitz"]["product"] == lipschitz_bound(network) <= 2
+
+
+def test_weights_without_a_bound_and_from_a_start_say_so(script, folder, tmp_path, validation):
+    first = tmp_path / "weights" / "dncnn_sigma5.safetensors"
+    assert script.main(arguments(folder, tmp_path)) == 0
+    free = arguments(folder, tmp_path, lipschitz="none", start=first, checkpoint=tmp_path / "free.pt")
+    assert script.main(free) == 0
+    facts = load_weights(tmp_path / "weights" / "dncnn_unconstrained_sigma5.safetensors")[1]
+    assert facts["lipschitz"]["bound"] is None
+    assert facts["start"] == {"name": "dncnn_sigma5", "sha256": load_weights(first)[1]["sha256"]}
+    assert "no bound was kept" in first.with_name("dncnn_unconstrained_sigma5.md").read_text()
+
+
 def write_text_as_image(folder):
     (folder / "b.png").write_text("no image")
 
@@ -294,6 +418,15 @@ def empty(folder):
         (None, {"output": __file__}, "can't be written to (File exists)"),
         (None, {"checkpoint": f"{__file__}/run.pt"}, "can't be written to"),
         (None, {"checkpoint": __file__}, "is damaged, or no checkpoint"),
+        (None, {"lowest_sigma": 3}, "network='dncnn' with lowest_sigma=3.0"),
+        (None, {"network": "dncnn-conditional"}, "network='dncnn-conditional' with lowest_sigma=None"),
+        (None, {"network": "dncnn-conditional", "lowest_sigma": 9}, "lowest_sigma=9 is above sigma=5"),
+        (None, {"network": "dncnn-conditional", "lowest_sigma": 1, "sigma": "all"}, "one network a level"),
+        (None, {"network": "unet"}, "network='unet' is unknown"),
+        (None, {"phantoms": -1}, "phantoms=-1 must be a number >= 0"),
+        (None, {"start": "nowhere.safetensors"}, "nowhere.safetensors doesn't exist"),
+        (None, {"device": "cuda:99"}, "--device cuda:99 isn't there"),
+        (None, {"device": "mps"}, "--device mps can't train"),
     ],
 )
 def test_the_script_refuses_before_any_work(
