@@ -2,7 +2,7 @@
 
 from .conditional import ConditionalDnCNN
 from .dncnn import DnCNN, dncnn_from_state, state_from_tensorflow
-from .weights_io import load_weights, save_weights, weights_path
+from .weights_io import load_weights, save_weights, shipped_levels, weights_path
 
 __all__ = [
     "ConditionalDnCNN",
@@ -10,6 +10,7 @@ __all__ = [
     "dncnn_from_state",
     "load_weights",
     "save_weights",
+    "shipped_levels",
     "state_from_tensorflow",
     "weights_path",
 ]

@@ -38,6 +38,12 @@ def weights_path(name: str) -> Path:
     return path
 
 
+def shipped_levels(prefix: str) -> tuple[float, ...]:
+    """The noise levels of the files PREFIX_sigmaLEVEL that come with the package, ascending."""
+    files = WEIGHTS_FOLDER.glob(f"{prefix}_sigma*.safetensors")
+    return tuple(sorted(float(file.stem.removeprefix(f"{prefix}_sigma")) for file in files))
+
+
 def weights_name(settings: TrainingSettings) -> str:
     """The name of weights trained so, e.g. "dncnn_sigma5", "dncnn_ct_sigma5", "dncnn_conditional"."""
     content = "_ct" if settings.phantoms else ""

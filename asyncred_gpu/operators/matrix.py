@@ -114,6 +114,31 @@ class BlockCS:
         other._constants = {key: value for key, value in self._constants.items() if key != "fingerprint"}
         return other
 
+    def restricted(self, indices: IndexArray) -> Self:
+        """The same with some rows of every block's matrix, which are copied; normalized anew.
+
+        Args:
+            indices: (n,) of the rows, in any order.
+        """
+        rows = torch.from_numpy(np.asarray(indices)).to(self._rows.matrices.device)
+        matrices = self._rows.matrices[:, rows]
+        measured = self._rows.measurements[:, rows]
+        other = type(self)(
+            measured, matrices, self.image_shape, self.grid.block_shape, self.normalize, self.storage, self.form
+        )
+        other._convert = self._convert
+        return other
+
+    @property
+    def measured(self) -> FloatArray:
+        """The measurements y, (blocks, m)."""
+        return np.asarray(self._rows.measurements.cpu().numpy(), np.float32)
+
+    @property
+    def precision_weights(self) -> FloatArray | None:
+        """None: every measurement counts alike."""
+        return None
+
     @property
     def measurements(self) -> int:
         """m, the rows of a block's matrix."""

@@ -114,6 +114,44 @@ class RadonCT:
         other._set_grid(grid)
         return other
 
+    def with_measurements(self, sinogram: Any) -> Self:
+        """The same scan with another sinogram, (angles, detectors): what was computed of the geometry is kept.
+
+        Raises:
+            ValueError, TypeError: a sinogram that can't be.
+        """
+        values = as_numpy(sinogram, "sinogram", 2)
+        if values.shape != self.sinogram.shape:
+            raise ValueError(
+                f"sinogram is {values.shape}, this scan's is {self.sinogram.shape} (angles, detectors). Pass one of "
+                "that shape, or make another RadonCT."
+            )
+        other = self.with_blocks(self.grid)
+        other.sinogram, other._convert = values, converter_like(sinogram)
+        return other
+
+    def restricted(self, indices: IndexArray) -> Self:
+        """The scan of some of its angles alone, on the same blocks; normalized anew.
+
+        Args:
+            indices: (n,) of the angles, in any order.
+        """
+        weights = None if self.weights is None else self.weights[indices]
+        g = self.geometry
+        projector = "astra" if self._astra_on_device else self.projector
+        other = type(self)(
+            self.sinogram[indices],
+            g.angles[indices],
+            g.image_shape,
+            g.spacing,
+            g.center,
+            weights,
+            projector,
+            self.normalize,
+        )
+        other._convert = self._convert
+        return other.with_blocks(self.grid)
+
     def __getstate__(self) -> dict[str, Any]:
         # ASTRA's objects live in one process, a device's tables on it.
         return self.__dict__ | {"_projectors": {}, "_whole": None}
@@ -130,6 +168,16 @@ class RadonCT:
     def measurements(self) -> int:
         """The number of angles."""
         return len(self.geometry.angles)
+
+    @property
+    def measured(self) -> FloatArray:
+        """The measurements y: the sinogram."""
+        return self.sinogram
+
+    @property
+    def precision_weights(self) -> FloatArray | None:
+        """The rays' statistical weights W, (angles, detectors), or None for 1."""
+        return self.weights
 
     # --- one block -------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,8 @@
-"""The noise of a sinogram, and σ and τ chosen without the truth."""
+"""The noise of a sinogram, and σ and τ chosen for a scan: without the truth, or with it."""
 
 from .noise import estimate_noise
+from .trial import Score, Trial
+from .tune import tune
+from .tuned import Tuned
 
-__all__ = ["estimate_noise"]
+__all__ = ["Score", "Trial", "Tuned", "estimate_noise", "tune"]

@@ -1,0 +1,69 @@
+"""The least score on a grid of (σ, τ), with few trials: pure, no reconstruction, no clock.
+
+Along log τ a score has one valley, so it is descended, first in steps of two, then of one. The best τ of one σ is near
+the best of the next: a stronger denoiser needs less weight, τσ about the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+STRIDES = (2, 1)
+
+Evaluate = Callable[[int, int], float]
+
+
+class BudgetSpent(Exception):
+    """No further trial is allowed: what was found so far stands."""
+
+
+def descend(score: Callable[[int], float], start: int, count: int, strides: Sequence[int] = STRIDES) -> int:
+    """Where on 0 … count − 1 a score with one valley is least, beginning at `start`; it is asked for a place often."""
+    best = start
+    for stride in strides:
+        moved = True
+        while moved:
+            least = score(best)
+            near = [place for place in (best + stride, best - stride) if 0 <= place < count]
+            lower = [place for place in near if score(place) < least]
+            moved = bool(lower)
+            best = min(lower, key=score) if lower else best
+    return best
+
+
+def search(evaluate: Evaluate, sigmas: Sequence[float], taus: Sequence[float], start: tuple[int, int]) -> None:
+    """Try pairs (index of σ, index of τ) on the way to the least score, from `start`; `evaluate` notes what it finds.
+
+    One σ after the other in either direction, as long as the next one's valley is lower than the last one's.
+    """
+    known: dict[tuple[int, int], float] = {}
+
+    def score(sigma: int, tau: int) -> float:
+        if (sigma, tau) not in known:
+            known[sigma, tau] = evaluate(sigma, tau)
+        return known[sigma, tau]
+
+    first, place = start
+    valley = descend(lambda tau: score(first, tau), place, len(taus))
+    for direction in (1, -1):
+        sigma, tau = first, valley
+        while 0 <= sigma + direction < len(sigmas):
+            following = sigma + direction
+            begin = nearest(taus, taus[tau] * sigmas[sigma] / sigmas[following])
+            found = descend(lambda place, here=following: score(here, place), begin, len(taus), (1,))
+            if score(following, found) >= score(sigma, tau):
+                break
+            sigma, tau = following, found
+
+
+def everything(evaluate: Evaluate, sigmas: Sequence[float], taus: Sequence[float]) -> None:
+    """Try all pairs, each σ from the largest τ down, so that neighbours follow each other."""
+    order = sorted(range(len(taus)), key=lambda place: -taus[place])
+    for sigma in range(len(sigmas)):
+        for tau in order:
+            evaluate(sigma, tau)
+
+
+def nearest(values: Sequence[float], wanted: float) -> int:
+    """The place of the value whose logarithm is nearest; all are positive."""
+    return min(range(len(values)), key=lambda place: max(values[place] / wanted, wanted / values[place]))

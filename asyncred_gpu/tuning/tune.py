@@ -1,0 +1,284 @@
+"""The choice of σ and τ: reconstructions on a grid, each from the last one's image, judged by a criterion.
+
+Which criterion, measured: docs/results/tuning.md. The default needs neither the truth nor the noise.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from ..arrays import as_numpy
+from ..blocks import FloatArray
+from ..denoiser import load_denoiser
+from ..family import SHIPPED, DenoiserFamily
+from ..operators.radon import RadonCT
+from ..result import Status
+from ..settings import check_choice, check_count, check_image, check_number, check_reference, check_scale
+from ..solver import GpuAsyncRED, choose_scale
+from .criteria import Criterion, Discrepancy, GeneralizedCrossValidation, HeldOut, Measured, Reference
+from .display import TuningDisplay
+from .noise import estimate_noise
+from .search import BudgetSpent, everything, nearest, search
+from .trial import Score, State, Trial
+from .tuned import Tuned
+
+METHODS = ("gcv", "held-out", "discrepancy", "reference")
+# Four a decade: beside the best one the SNR is within about 0.3 dB.
+TAUS = tuple(float(f"{10.0**power:.3g}") for power in np.arange(-3.0, 0.01, 0.25))
+TAU_TO_BEGIN = 0.05
+# The first trial begins at the operator's own start, the others at another trial's image.
+FIRST_SWEEPS, SWEEPS = 25.0, 10.0
+MOMENTUM = 0.8
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How far a search may go; at least one trial is made."""
+
+    sweeps: float
+    seconds: float
+
+    def allows(self, sweeps: float, seconds: float, next_sweeps: float, next_seconds: float) -> bool:
+        """Whether a trial that costs so much more still fits."""
+        return sweeps + next_sweeps <= self.sweeps and seconds + next_seconds <= self.seconds
+
+
+def tune(
+    operator: Measured,
+    denoiser: Any = "dncnn",
+    sigmas: Sequence[float] | None = None,
+    taus: Sequence[float] = TAUS,
+    method: str = "gcv",
+    reference: Any = None,
+    noise: float | None = None,
+    x0: Any = "auto",
+    intensity_scale: float | str = "auto",
+    first_sweeps: float = FIRST_SWEEPS,
+    sweeps: float = SWEEPS,
+    max_sweeps: float | None = None,
+    time_limit: float | None = None,
+    exhaustive: bool = False,
+    callbacks: Sequence[Callable[[Trial], None]] = (),
+    progress: bool = True,
+    **options: Any,
+) -> Tuned:
+    """The σ and τ for these measurements.
+
+    Args:
+        operator: `RadonCT` or `BlockCS`.
+        denoiser: a shipped family ("dncnn", "dncnn-ct", "dncnn-conditional", or `load_denoiser(name, sigma="auto")`),
+            whose σ is chosen, too; or whatever else `load_denoiser` takes, whose τ alone is.
+        sigmas: of a family, the levels to choose among, grey levels of 255; None: all it has.
+        taus: the τ to choose among.
+        method: "gcv", generalized cross-validation: needs nothing, assumes white noise. "held-out": the prediction of
+            left-out angles (CT) or rows (CS); takes too little of the prior where angles are few. "discrepancy": the
+            residual as large as the noise; for one σ, and it takes too much of the prior. "reference": the best SNR.
+        reference: the true image, (rows, cols): for "reference"; the other methods only report its SNR.
+        noise: standard deviation of the measurements' noise for "discrepancy"; None: `estimate_noise`.
+        x0: where the first trial begins, as of `GpuAsyncRED.run`.
+        intensity_scale: c of R_c(x) = c·R(x/c) in all trials; "auto": as `GpuAsyncRED` takes it from x0.
+        first_sweeps, sweeps: of the first trial, which begins at x0, and of the others, which begin at another's image.
+        max_sweeps, time_limit: what the search may cost, in sweeps of all reconstructions together, and in seconds.
+        exhaustive: try the whole grid; else a search that follows the valley.
+        callbacks: called with each `Trial`. progress: show a bar, or on no terminal a line a trial, on standard error.
+        options: further arguments of `GpuAsyncRED`.
+    Raises:
+        ValueError, TypeError: as of `GpuAsyncRED`; or a method without what it needs.
+        RuntimeError: every trial diverged.
+    """
+    check_choice("method", method, METHODS)
+    levels = _levels(taus, "taus")
+    network = _networks(denoiser, sigmas)
+    truth = None if reference is None else check_reference(reference, operator.image_shape)
+    image = operator.start(x0) if isinstance(x0, str) else check_image("x0", x0, operator.image_shape)
+    scale = choose_scale(check_scale(intensity_scale), image, operator)
+    seed = check_count("seed", options.get("seed", 0), 0)
+    criterion, known = _criterion(method, operator, truth, noise, len(network), seed)
+    budget = Budget(_limit("max_sweeps", max_sweeps), _limit("time_limit", time_limit))
+    costs = (check_number("first_sweeps", first_sweeps, 1.0), check_number("sweeps", sweeps, 1.0))
+    with TuningDisplay(max_sweeps, quiet=not progress) as display:
+        trials = _Trials(criterion, network, levels, scale, x0, costs, budget, (display, *callbacks), options)
+        try:
+            if exhaustive:
+                everything(trials.in_rows, trials.sigmas, levels)
+            else:
+                search(trials.near_the_best, trials.sigmas, levels, (0, nearest(levels, TAU_TO_BEGIN)))
+        except BudgetSpent:
+            trials.notes.append("The budget ended the search; the choice is the best of what was tried.")
+    return trials.result(method, known)
+
+
+def _networks(denoiser: Any, sigmas: Sequence[float] | None) -> dict[float | None, nn.Module]:
+    """The networks to choose among, by σ ascending; a single one given has σ None."""
+    family = denoiser if isinstance(denoiser, DenoiserFamily) else None
+    if family is None and isinstance(denoiser, str) and denoiser in SHIPPED:
+        family = DenoiserFamily(denoiser)
+    if family is None:
+        if sigmas is not None:
+            raise ValueError(
+                f"sigmas={list(sigmas)} can't be chosen among: denoiser is one network. Pass a shipped family's name, "
+                "such as 'dncnn', or sigmas=None."
+            )
+        return {None: load_denoiser(denoiser)}
+    chosen = family.sigmas if sigmas is None else _levels(sigmas, "sigmas")
+    return {sigma: family.at(sigma) for sigma in chosen}
+
+
+def _levels(values: Any, name: str) -> tuple[float, ...]:
+    """Positive numbers, ascending."""
+    found = tuple(sorted(values)) if isinstance(values, Sequence | np.ndarray) and not isinstance(values, str) else ()
+    if not found or not all(check_number(name, value, 0.0) > 0 for value in found):
+        raise ValueError(f"{name}={values!r} isn't a list of positive numbers. Pass some, such as {list(TAUS[:3])}.")
+    return tuple(float(value) for value in found)
+
+
+def _limit(name: str, value: float | None) -> float:
+    return math.inf if value is None else check_number(name, value, 0.0)
+
+
+def _criterion(
+    method: str, operator: Measured, truth: FloatArray | None, noise: float | None, networks: int, seed: int
+) -> tuple[Criterion, float | None]:
+    """The criterion, and the noise it reckons with."""
+    if method == "reference":
+        if truth is None:
+            raise ValueError("method='reference' needs the true image. Pass reference=, or another method.")
+        return Reference(operator, truth), None
+    if method == "gcv":
+        return GeneralizedCrossValidation(operator, seed, truth), None
+    if method == "held-out":
+        return HeldOut(operator, truth), None
+    if networks > 1:
+        raise ValueError(
+            "method='discrepancy' asks for a residual of one size, which every σ reaches with some τ. Pass one σ "
+            "(sigmas=[5]), or method='gcv'."
+        )
+    if noise is None and not isinstance(operator, RadonCT):
+        raise ValueError(
+            f"method='discrepancy' needs the noise of the measurements, which isn't estimated for a "
+            f"{type(operator).__name__}. Pass noise=, their noise's standard deviation, or method='gcv'."
+        )
+    known = _noise_of(operator) if noise is None else check_number("noise", noise, 0.0)
+    if known == 0:
+        raise ValueError("noise=0: no residual is as small as that. Pass the noise's standard deviation.")
+    return Discrepancy(operator, known, truth), known
+
+
+def _noise_of(operator: Measured) -> float:
+    weights = operator.precision_weights
+    return estimate_noise(operator.measured if weights is None else operator.measured * np.sqrt(weights))
+
+
+class _Trials:
+    """Makes the trials: owns what was found, and the images the next one begins at."""
+
+    def __init__(
+        self,
+        criterion: Criterion,
+        networks: dict[float | None, nn.Module],
+        taus: tuple[float, ...],
+        scale: float,
+        x0: Any,
+        costs: tuple[float, float],
+        budget: Budget,
+        callbacks: tuple[Callable[[Trial], None], ...],
+        options: dict[str, Any],
+    ) -> None:
+        self._criterion = criterion
+        self._networks = list(networks.items())
+        self._taus = taus
+        self._scale = scale
+        self._x0 = x0
+        self._costs = costs
+        self._budget = budget
+        self._callbacks = callbacks
+        self._options = {"order": "ordered"} | options
+        self._momentum = "momentum" in options
+        self._best_state = self._last_state = State(())
+        self._began = time.perf_counter()
+        self.trials: list[Trial] = []
+        self.best: Trial | None = None
+        self.notes: list[str] = []
+
+    @property
+    def sigmas(self) -> tuple[float, ...]:
+        """For the search; one network that was given has any."""
+        return tuple(1.0 if sigma is None else sigma for sigma, _ in self._networks)
+
+    def near_the_best(self, sigma: int, tau: int) -> float:
+        """Try a pair, from the best one's images."""
+        return self._evaluate(sigma, tau, self._best_state)
+
+    def in_rows(self, sigma: int, tau: int) -> float:
+        """Try a pair, from the images of the one before; a σ's largest τ from the start."""
+        return self._evaluate(sigma, tau, State(()) if tau == len(self._taus) - 1 else self._last_state)
+
+    def _evaluate(self, sigma: int, tau: int, begin: State) -> float:
+        cost = self._costs[1] if begin.images else self._costs[0]
+        self._spend(cost * len(self._criterion.jobs))
+        began = time.perf_counter()
+        level, network = self._networks[sigma]
+        images = []
+        finite = True
+        for place, job in enumerate(self._criterion.jobs):
+            x0 = begin.images[place] if begin.images else self._x0
+            solver = self._solver(job.operator, network, self._taus[tau] * job.tau_factor)
+            result = solver.run(max_sweeps=cost, x0=x0)
+            finite = finite and result.status is not Status.DIVERGED
+            images.append(as_numpy(result.image, "image", 2))
+        score = self._criterion.score(tuple(images)) if finite else Score(math.inf, math.inf)
+        trial = Trial(level, self._taus[tau], score, cost * len(images), time.perf_counter() - began)
+        self.trials.append(trial)
+        if finite:
+            self._last_state = State(tuple(images))
+        if finite and (self.best is None or score.value < self.best.score.value):
+            self.best, self._best_state = trial, self._last_state
+        for callback in self._callbacks:
+            callback(trial)
+        return score.value
+
+    def _spend(self, sweeps: float) -> None:
+        spent = sum(trial.sweeps for trial in self.trials)
+        seconds = time.perf_counter() - self._began
+        if self.trials and not self._budget.allows(spent, seconds, sweeps, self.trials[-1].seconds):
+            raise BudgetSpent
+
+    def _solver(self, operator: Measured, network: nn.Module, tau: float) -> GpuAsyncRED:
+        """With momentum, unless it was set or the blocks are too few for it."""
+        plain = GpuAsyncRED(operator, network, tau, intensity_scale=self._scale, **self._options)
+        if self._momentum or 2 * plain.parallelism.in_flight > len(plain.operator.grid):
+            return plain
+        return GpuAsyncRED(operator, network, tau, intensity_scale=self._scale, **self._options, momentum=MOMENTUM)
+
+    def result(self, method: str, noise: float | None) -> Tuned:
+        if self.best is None:
+            raise RuntimeError(
+                "Every reconstruction diverged, so no σ and τ could be chosen. Pass step='theory', or fewer workers."
+            )
+        edges = []
+        if len(self._taus) > 1 and self.best.tau in (self._taus[0], self._taus[-1]):
+            edges.append(f"τ = {self.best.tau:g} is the {'least' if self.best.tau == self._taus[0] else 'largest'}")
+        levels = [level for level, _ in self._networks]
+        if len(levels) > 1 and self.best.sigma == levels[-1]:
+            edges.append(f"σ = {self.best.sigma:g} is the largest")
+        if edges:
+            self.notes.append(f"{' and '.join(edges)} of those to choose among: a better one may lie beyond.")
+        return Tuned(
+            sigma=self.best.sigma,
+            tau=self.best.tau,
+            denoiser=dict(self._networks)[self.best.sigma],
+            intensity_scale=self._scale,
+            image=self._best_state.images[0],
+            trials=tuple(self.trials),
+            best=self.best,
+            method=method,
+            noise=noise,
+            notes=tuple(self.notes),
+        )
