@@ -19,7 +19,7 @@ from asyncred_gpu.models.lipschitz import (
     torus_norm,
     transfer_matrices,
 )
-from asyncred_gpu.models.training import psnr, psnr_before_after
+from asyncred_gpu.models.quality import psnr, psnr_before_after
 
 from .helpers import SHARED, needs, small_network
 
