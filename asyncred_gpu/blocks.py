@@ -151,9 +151,18 @@ class HaloCrop:
 
 def halo_crop(grid: BlockGrid, index: int, halo: int) -> HaloCrop:
     """The crop of block `index` with `halo` pixels on each side."""
-    rows, cols = grid.image_shape
     window = grid.window(index)
-    wanted = Window(window.top - halo, window.bottom + halo, window.left - halo, window.right + halo)
+    return _crop(grid, Window(window.top - halo, window.bottom + halo, window.left - halo, window.right + halo))
+
+
+def whole_crop(grid: BlockGrid) -> HaloCrop:
+    """The whole image from its blocks, nothing mirrored: what a block reads if its denoiser isn't local."""
+    rows, cols = grid.image_shape
+    return _crop(grid, Window(0, rows, 0, cols))
+
+
+def _crop(grid: BlockGrid, wanted: Window) -> HaloCrop:
+    rows, cols = grid.image_shape
     inside = Window(max(wanted.top, 0), min(wanted.bottom, rows), max(wanted.left, 0), min(wanted.right, cols))
     pieces = []
     for other in range(len(grid)):

@@ -1,15 +1,17 @@
 """A padded crop of the image → its residual R_c(x) = c·R(x/c), R(x) = x − D(x) what the network outputs.
 
 A network with receptive radius r gives, inside a crop with r pixels around it, exactly the whole image's residual.
+One that isn't local is given the whole image instead, whose residual is cut (pad="full").
 Denoisers are not scale-equivariant: c brings the image to the intensities the network was trained on.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -17,45 +19,84 @@ from torch import Tensor, nn
 
 from .arrays import checksum
 from .blocks import FloatArray
+from .deepinv_adapter import adapted, is_deepinv
+from .family import SHIPPED, DenoiserFamily
+from .foreign import ForeignDenoiser, as_residual, check_shape, evaluating, name_of
 from .kernel_layers import KernelDnCNN, fits
 from .kernels.launch import Kernels
 from .layers import DTYPES, ValidDnCNN, cudnn_activated, cudnn_convolution, plain
-from .models import DnCNN, dncnn_from_state, load_weights, state_from_tensorflow, weights_path
+from .models import DnCNN, dncnn_from_state, load_weights, state_from_tensorflow
+from .receptive import LocalNetwork as LocalNetwork
+from .receptive import measured_radius
 from .tf32 import float32_rules
 
-SHIPPED = ("dncnn",)
 # Guesses, not measured: cuDNN's workspace as a share of the features, and what a network we don't know keeps.
 CUDNN_WORKSPACE = 0.5
 FOREIGN_WIDTH = 64
 FOREIGN_LAYERS_ALIVE = 4
 
 
-@runtime_checkable
-class LocalNetwork(Protocol):
-    """A network that says how far it looks: a pixel's residual depends on the `receptive_radius` pixels around it."""
-
-    receptive_radius: int
+Given = str | Path | nn.Module | Callable[[Tensor], Tensor]
 
 
-def load_denoiser(denoiser: str | Path | nn.Module = "dncnn", sigma: float = 5) -> nn.Module:
-    """A network that returns the residual R(x) of an image (1, 1, rows, cols) in [0, 1].
+@overload
+def load_denoiser(denoiser: Given = "dncnn", sigma: float = 5, predicts: str = "residual") -> nn.Module: ...
+
+
+@overload
+def load_denoiser(denoiser: Given, sigma: str, predicts: str = "residual") -> DenoiserFamily: ...
+
+
+@overload
+def load_denoiser(denoiser: DenoiserFamily) -> DenoiserFamily: ...
+
+
+def load_denoiser(
+    denoiser: Given | DenoiserFamily = "dncnn", sigma: float | str = 5, predicts: str = "residual"
+) -> nn.Module | DenoiserFamily:
+    """A network that returns the residual R(x) = x − D(x) of an image (n, 1, rows, cols) in [0, 1].
 
     Args:
-        denoiser: "dncnn" (the shipped weights), a path (.safetensors of ours, .npz of TensorFlow kernels), or any
-            torch module that returns the residual; one in training mode is copied and put in evaluation mode.
-        sigma: noise level the network was trained for, in grey levels of 255; for shipped weights.
+        denoiser: shipped weights: "dncnn" (trained on natural images), "dncnn-ct" (on generated slices, too),
+            "dncnn-conditional" (one network for any level); a path (.safetensors of ours, .npz of TensorFlow kernels);
+            a denoiser of deepinv for one channel; a torch module, or any callable, of a float32 tensor
+            (n, 1, rows, cols), which returns one of that shape. A module in training mode is copied and put in
+            evaluation mode. A callable travels to the workers with what it refers to; on a GPU it is given tensors
+            there, and moves its own itself.
+        sigma: noise level in grey levels of 255: which shipped weights, or what a denoiser of deepinv is told. "auto",
+            for shipped ones: a `DenoiserFamily`, among which `GpuAsyncRED` chooses.
+        predicts: what a module or callable returns: "residual", x − D(x), or "image", D(x). One of deepinv returns the
+            image.
     Raises:
-        ValueError, FileNotFoundError: no such weights, or a file that holds none.
+        ValueError, FileNotFoundError, TypeError: no such weights, a file that holds none, no denoiser at all, or one
+            that clearly returns the other of residual and image.
     """
-    if isinstance(denoiser, nn.Module):
-        return copy.deepcopy(denoiser).eval() if denoiser.training else denoiser
+    if isinstance(denoiser, ForeignDenoiser | DenoiserFamily):
+        return denoiser
+    if isinstance(sigma, str) and not (sigma == "auto" and isinstance(denoiser, str) and denoiser in SHIPPED):
+        raise ValueError(
+            f"sigma={sigma!r} can't be for this denoiser: σ is chosen among shipped ones. Pass a number, or one of "
+            f"{', '.join(SHIPPED)} with sigma='auto'."
+        )
+    if isinstance(denoiser, DnCNN) and predicts == "residual":  # whatever its weights, that is what it is for
+        return evaluating(denoiser)
+    if is_deepinv(denoiser):
+        return adapted(denoiser, float(sigma))
+    if isinstance(denoiser, nn.Module) or (callable(denoiser) and not isinstance(denoiser, type)):
+        return as_residual(denoiser, predicts)
     if not isinstance(denoiser, str | Path):
         raise TypeError(
-            f"denoiser is a {type(denoiser).__name__}. Pass a torch module that returns the residual x − D(x), "
-            f"a shipped denoiser's name ({', '.join(SHIPPED)}), or a path."
+            f"denoiser is {_described(denoiser)}. Pass a torch module or a callable that returns the residual x − D(x) "
+            f"(or the image, with predicts='image'), a shipped denoiser's name ({', '.join(SHIPPED)}), or a path."
+        )
+    if predicts != "residual":
+        raise ValueError(
+            f"predicts={predicts!r} can't be for {str(denoiser)!r}: shipped weights and weights from files are of "
+            "networks that return the residual. Leave predicts out."
         )
     if isinstance(denoiser, str) and denoiser in SHIPPED:
-        return load_weights(weights_path(f"{denoiser}_sigma{sigma:g}"))[0]
+        family = DenoiserFamily(denoiser)
+        return family if sigma == "auto" else family.at(sigma)
     path = Path(denoiser)
     if not path.is_file():
         raise FileNotFoundError(
@@ -65,30 +106,57 @@ def load_denoiser(denoiser: str | Path | nn.Module = "dncnn", sigma: float = 5) 
     if path.suffix == ".npz":
         with np.load(path) as arrays:
             return dncnn_from_state(state_from_tensorflow(dict(arrays)))
-    return load_weights(path)[0]
+    network = load_weights(path)[0]
+    return network if isinstance(network, DnCNN) else network.at(float(sigma) / 255)
+
+
+def load_network(denoiser: Any) -> nn.Module:
+    """What `load_denoiser` makes of it, which must be one network.
+
+    Raises:
+        ValueError: it is a family, whose σ is still to be chosen.
+    """
+    loaded: nn.Module | DenoiserFamily = load_denoiser(denoiser)
+    if isinstance(loaded, DenoiserFamily):
+        raise ValueError(
+            f"denoiser is the family {loaded.name!r}, and here it takes one network. Pass load_denoiser("
+            f"{loaded.name!r}, sigma=5), or the one that asyncred_gpu.tuning.tune chooses."
+        )
+    return loaded
+
+
+def _described(thing: object) -> str:
+    if isinstance(thing, type):
+        return f"the class {thing.__name__}, not one of its objects"
+    return f"a {type(thing).__name__}"
 
 
 def network_fingerprint(network: nn.Module) -> str:
-    """A checksum of a network's class and weights."""
+    """A checksum of a network's class and weights; of a denoiser that isn't ours also its name and what it predicts."""
+    kind = f"{network.name}-{network.predicts}" if isinstance(network, ForeignDenoiser) else type(network).__name__
     state = {name: value for name, value in network.state_dict().items() if isinstance(value, Tensor)}
-    return f"{type(network).__name__}-{checksum(*(value.detach().cpu().float().numpy() for value in state.values()))}"
+    return f"{kind}-{checksum(*(value.detach().cpu().float().numpy() for value in state.values()))}"
 
 
 def resolve_halo(pad: Any, network: nn.Module) -> int:
-    """The halo in pixels: `pad` itself, or for "exact" the network's receptive radius.
+    """The halo in pixels: `pad` itself; for "exact" the network's receptive radius; for "full" 0, none is needed.
+
+    A network that doesn't say how far it looks is measured (receptive.py), a ForeignDenoiser only once.
 
     Raises:
-        ValueError: a negative pad, or "exact" for a network that doesn't say how far it looks.
+        ValueError: a negative pad, or "exact" for a network that isn't local.
     """
+    if pad == "full":
+        return 0
     if pad == "exact":
         if isinstance(network, LocalNetwork):
             return checked_radius(network.receptive_radius)
-        raise ValueError(
-            f"pad='exact' needs the receptive radius, and {type(network).__name__} has no attribute "
-            "receptive_radius. Set it on your module (the sum of its layers' half widths), or pass pad as a number."
-        )
+        if not isinstance(network, ForeignDenoiser):
+            return measured_radius(network, name_of(network))
+        network.receptive_radius = measured_radius(network, network.name)
+        return network.receptive_radius
     if isinstance(pad, bool) or not isinstance(pad, int) or pad < 0:
-        raise ValueError(f"pad={pad!r} isn't a halo. Pass 'exact' or a number of pixels >= 0.")
+        raise ValueError(f"pad={pad!r} isn't a halo. Pass 'exact', 'full' or a number of pixels >= 0.")
     return pad
 
 
@@ -101,11 +169,15 @@ def checked_radius(radius: Any) -> int:
 
 @dataclass(frozen=True)
 class DenoiserSettings:
-    """How a crop is denoised: its halo in pixels, the precision, and the intensity scale c."""
+    """How a crop is denoised: its halo in pixels, the precision, and the intensity scale c.
+
+    `whole`: the crop is the whole image, without a halo, for every block.
+    """
 
     halo: int
     precision: str
     intensity_scale: float
+    whole: bool = False
 
 
 class BlockDenoiser:
@@ -120,17 +192,19 @@ class BlockDenoiser:
         # A foreign network stays float32: nobody knows which of its layers bear less.
         self._network = network.eval()
 
-    def residual(self, crop: FloatArray, out: FloatArray) -> FloatArray:
+    def residual(self, crop: FloatArray, out: FloatArray, part: tuple[slice, slice] | None = None) -> FloatArray:
         """R_c of the crop's interior.
 
         Args:
             crop: (rows + 2·halo, cols + 2·halo) float32.
             out: (rows, cols) float32; overwritten.
+            part: where `out` lies in the interior; None: it is all of it.
         """
         scale = np.float32(self.settings.intensity_scale)
-        with torch.inference_mode():
+        with torch.no_grad():  # not inference_mode: some denoisers take a gradient themselves
             image = torch.from_numpy(crop / scale)[None, None]
-            np.multiply(self._interior(image)[0, 0].float().numpy(), scale, out=out)
+            residual = self._interior(image)[0, 0]
+            np.multiply((residual if part is None else residual[part]).float().numpy(), scale, out=out)
         return out
 
     def _interior(self, image: Tensor) -> Tensor:
@@ -226,12 +300,8 @@ def activation_bytes(network: nn.Module, batch: int, rows: int, cols: int, preci
 def _padded_residual(network: nn.Module, image: Tensor, halo: int) -> Tensor:
     """The interior of the residual of a network that returns its input's shape."""
     residual: Tensor = network(image)
-    if residual.shape != image.shape:
-        raise ValueError(
-            f"The denoiser returned {tuple(residual.shape)} for an image {tuple(image.shape)}. "
-            "It must return the residual in the image's shape: pad inside the module."
-        )
-    return _trimmed(residual, halo)
+    check_shape(residual, image)
+    return _trimmed(residual.detach(), halo)
 
 
 def _trimmed(image: Tensor, margin: int) -> Tensor:

@@ -77,10 +77,24 @@ def add_data_options(group: argparse._ArgumentGroup) -> None:
 
 
 def _method_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--tau", type=number(above=0), help="strength of the regularization [0.01; scan: 0.1]")
+    group.add_argument(
+        "--tau",
+        type=number_or("auto", above=0),
+        help="strength of the regularization, or auto: chosen from the measurements [0.01; scan: 0.1]",
+    )
     group.add_argument("--denoiser", default="dncnn", help="a shipped denoiser, or a file of weights [dncnn]")
     group.add_argument(
-        "--sigma", type=number(above=0), default=5.0, help="noise level of the shipped denoiser, of 255 [5]"
+        "--sigma",
+        type=number_or("auto", above=0),
+        default=5.0,
+        help="noise level of the shipped denoiser, of 255, or auto: chosen from the measurements [5]",
+    )
+    group.add_argument(
+        "--tuning",
+        choices=["gcv", "held-out", "discrepancy"],
+        default="gcv",
+        help="how auto chooses: by generalized cross-validation, by predicting left-out angles, or by a residual as "
+        "large as the noise [gcv]",
     )
     group.add_argument("--sweeps", type=number(above=0), default=30.0, help="sweeps at most [30]")
     group.add_argument("--tol", type=number(above=0), help="stop at this ‖G‖²/‖G₀‖²")

@@ -21,6 +21,7 @@ from .report import Setup, write_report
 from .result import Result, Status
 from .runtime.base import WorkerError
 from .solver import GpuAsyncRED
+from .tuning import TuningError
 
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 # The reconstruction, FBP and the reference.
@@ -58,7 +59,9 @@ def _run(options: argparse.Namespace, words: tuple[str, ...]) -> int:
         _tell(options, setup)
         try:
             result = solve(options, setup)
-        except (WorkerError, MemoryError, OSError) as error:
+        except ValueError as error:  # the search has settings of its own
+            return _say(f"error: {error}", REFUSED)
+        except (WorkerError, TuningError, MemoryError, OSError) as error:
             return _say(f"error: {error}", FAILED)
         try:
             summary = write_report(folder, setup, result)
@@ -84,13 +87,15 @@ def prepare(options: argparse.Namespace, words: tuple[str, ...]) -> Setup:
 
 
 def solve(options: argparse.Namespace, setup: Setup) -> Result:
-    """The run itself, under the live display."""
+    """The run itself, under the live display; what is "auto" is chosen before."""
+    if setup.solver.chooses:
+        setup.solver.tune(setup.start, progress=not options.quiet, method=options.tuning)
     with RunDisplay(quiet=options.quiet) as display:
         return setup.solver.run(
             max_sweeps=options.sweeps,
             time_limit=options.time_limit,
             tol=options.tol,
-            x0=setup.start,
+            x0=setup.start if setup.solver.tuned is None else setup.solver.tuned.image,
             reference=setup.problem.reference,
             callbacks=(display,),
         )

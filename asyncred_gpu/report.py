@@ -56,6 +56,9 @@ def write_report(folder: OutputFolder, setup: Setup, result: Result) -> str:
     folder.write_history("history.csv", result.history)
     if result.schedule is not None:
         result.schedule.save(folder.new_file("schedule.npz"))
+    if (tuned := setup.solver.tuned) is not None:
+        folder.new_file("tuning.md").write_text(f"# What was tried ({tuned.method})\n\n{tuned.table()}", "utf-8")
+        tuned.save_figure(folder.new_file("tuning.png"))
     folder.write_settings("settings.json", _settings(setup, result, scores))
     _write_figures(folder, setup, result, images, scores)
     return "\n".join([*_summary(result, scores), f"results in {folder.path}"])

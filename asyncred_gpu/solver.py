@@ -13,15 +13,16 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from .arrays import checksum
+from .automatic import Wanted, note_of
 from .blocks import FloatArray, IndexArray, halo_crop
 from .buffer import DoubleBuffer
-from .denoiser import DenoiserSettings, load_denoiser, network_fingerprint, resolve_halo
+from .denoiser import DenoiserSettings, network_fingerprint, resolve_halo
 from .devices import check_device
 from .engine import Engine, Limits, guarded
 from .monitor import Monitor, StepGuard
@@ -45,10 +46,12 @@ from .settings import (
     check_replay,
     check_scale,
     check_solver_choices,
-    check_tau,
     make_grid,
     make_mask,
 )
+
+if TYPE_CHECKING:
+    from .tuning import Tuned
 
 # The start image's percentile that counts as white: a few hot pixels don't.
 WHITE_PERCENTILE = 99.9
@@ -81,11 +84,15 @@ class GpuAsyncRED:
 
     Args:
         operator: the data term, `RadonCT` or any `BlockOperator`.
-        denoiser: a torch module that returns the residual x − D(x), or what `load_denoiser` takes.
-        tau: weight τ of the residual beside the data term as the operator scales it (`RadonCT` to L = 1).
+        denoiser: what `load_denoiser` returns or takes; a module or callable of yours returns the residual x − D(x).
+            With `load_denoiser(name, sigma="auto")` σ is chosen before the first run, see `tune`.
+        tau: weight τ of the residual beside the data term as the operator scales it (`RadonCT` to L = 1); "auto":
+            chosen before the first run, see `tune`.
         block_shape: (rows, cols) of a block; None: the operator's choice, at least two blocks a worker (`BlockCS`: its
             own blocks, and no others).
-        pad: halo in pixels, or "exact": the network's receptive radius, the least that changes nothing.
+        pad: halo in pixels; "exact": the network's receptive radius, the least that changes nothing, which is measured
+            if the network doesn't say it; or "full" for one that isn't local: it is given the whole image as it is, and
+            every update costs as much as denoising all of it.
         num_workers: updates at a time; None: one a core, or four a GPU.
         max_staleness: λ, the most commits between a read and its commit; None: max(4·workers, blocks), or, if the
             order isn't "free", the updates in flight − 1.
@@ -113,7 +120,7 @@ class GpuAsyncRED:
         self,
         operator: BlockOperator,
         denoiser: Any,
-        tau: float = 0.02,
+        tau: float | str = 0.02,
         block_shape: tuple[int, int] | None = None,
         pad: int | str = "exact",
         num_workers: int | None = None,
@@ -132,9 +139,23 @@ class GpuAsyncRED:
         seed: int = 0,
     ) -> None:
         self.devices = check_device(device)
-        self.network = load_denoiser(denoiser)
-        self.tau = check_tau(tau)
-        self.halo = resolve_halo(pad, self.network)
+        self._wanted = Wanted.of(denoiser, tau)
+        self.network = self._wanted.network
+        self.tau = math.nan if self._wanted.tau is None else self._wanted.tau
+        self.tuned: Tuned | None = None
+        self._trial_options: dict[str, Any] = {
+            "block_shape": block_shape,
+            "pad": pad,
+            "num_workers": num_workers,
+            "step": step,
+            "nonnegative": nonnegative,
+            "field_of_view": field_of_view,
+            "precision": precision,
+            "blocks_per_launch": blocks_per_launch,
+            "device": device,
+            "seed": seed,
+        }
+        self.halo, self.whole = resolve_halo(pad, self.network), pad == "full"
         self.step, self.momentum, self.sampling, self.order = check_solver_choices(step, momentum, sampling, order)
         self.intensity_scale = check_scale(intensity_scale)
         self.nonnegative = bool(nonnegative)
@@ -160,6 +181,37 @@ class GpuAsyncRED:
     def _default_workers(self) -> int:
         return len(available_cores()) if self._kind == "cpu" else GPU_WORKERS * len(self.devices)
 
+    @property
+    def chooses(self) -> bool:
+        """Whether τ or σ is "auto"; `tuned` is what was chosen, None before."""
+        return self._wanted.anything
+
+    def tune(self, x0: Any = "auto", **options: Any) -> Tuned:
+        """Choose what is "auto", τ or σ or both, by `asyncred_gpu.tuning.tune`, and use it; `run` does so if need be.
+
+        Args:
+            x0: as of `run`.
+            options: of `tune`: method, reference, taus, sigmas, max_sweeps, time_limit, … By default τ and σ are found
+                by generalized cross-validation, without the truth. Or options of `GpuAsyncRED` for the trials alone.
+        Raises:
+            ValueError, TypeError: nothing is "auto", or options that can't be. TuningError: every trial diverged.
+        """
+        if not self.chooses:
+            raise ValueError('Neither tau nor sigma is "auto", so there is nothing to choose. Pass tau="auto".')
+        trials = self._trial_options | ({"momentum": self.momentum} if self.momentum else {})
+        self.tuned = self._wanted.choose(self.operator, x0, self.intensity_scale, trials | options)
+        self.tau, self.network = self.tuned.tau, self.tuned.denoiser
+        self.intensity_scale = self.tuned.intensity_scale
+        return self.tuned
+
+    def _choose_what_is_wanted(self, x0: Any) -> tuple[Any, tuple[str, ...]]:
+        """Where the run begins, and a note, after σ and τ are chosen."""
+        if not self.chooses:
+            return x0, ()
+        tuned = self.tuned or self.tune(x0, progress=False)
+        begin = tuned.image if isinstance(x0, str) and x0 == "auto" else x0
+        return begin, (note_of(tuned, self._wanted), *tuned.notes)
+
     def run(
         self,
         max_sweeps: float | None = 40,
@@ -178,8 +230,8 @@ class GpuAsyncRED:
             max_updates: a limit in updates.
             time_limit: seconds, from when the workers are ready.
             tol: stop at ‖G‖²/‖G₀‖² ≤ tol, from the blocks' last gradients.
-            x0: "auto" (FBP for CT, the adjoint for CS), "adjoint", "zeros", for CT "fbp", for CS "least-squares", or an
-                image.
+            x0: "auto" (FBP for CT, the adjoint for CS; after a search for τ its best image), "adjoint", "zeros", for CT
+                "fbp", for CS "least-squares", or an image.
             reference: the true image, for the SNR.
             callbacks: called after every commit with a `Progress`, in this process; keep them short.
             replay: a schedule to repeat instead of drawing blocks; limits are then its own.
@@ -220,13 +272,20 @@ class GpuAsyncRED:
             finished,
         )
         truth = None if reference is None else check_reference(reference, self.operator.image_shape)
+        if schedule is not None and self.chooses and self.tuned is None:
+            raise ValueError(
+                "A schedule belongs to one τ and one network, and here one of them is still to be chosen. Pass "
+                "those of the recorded run (schedule.settings)."
+            )
+        began = time.perf_counter()
+        x0, chosen = self._choose_what_is_wanted(x0)
         begun = time.perf_counter()
         make_runtime = make_runtime or self._open()
         prepared = self._prepare(x0, schedule)
         grid = self.operator.grid
         monitor = Monitor(grid, prepared.image, truth, math.inf if updates == UNLIMITED else updates / len(grid))
         setup = time.perf_counter()
-        denoiser = DenoiserSettings(self.halo, prepared.precision, prepared.scale)
+        denoiser = DenoiserSettings(self.halo, prepared.precision, prepared.scale, self.whole)
         worker_setup = WorkerSetup(
             self.operator,
             self.network,
@@ -245,13 +304,15 @@ class GpuAsyncRED:
             image = grid.join([runtime.pixels(i, int(slot)) for i, slot in enumerate(buffer.front())])
             seconds = engine.seconds
         timings = {"setup": setup - begun, "start": started - setup, "run": seconds}
+        if chosen:
+            timings = {"tuning": begun - began, **timings}
         return Result(
             image=self.operator.like_input(image),
             status=status,
             history=monitor.history(),
             schedule=self._schedule(engine, prepared, schedule),
             settings=self._settings(prepared),
-            notes=(*prepared.notes, *runtime.notes, *engine.notes),
+            notes=(*chosen, *prepared.notes, *runtime.notes, *engine.notes),
             timings=timings,
         )
 
@@ -300,15 +361,20 @@ class GpuAsyncRED:
             return self.precision, ()
         if schedule is not None:
             return resolve_precision(str(schedule.settings["precision"]), self._kind) or "float32", ()
-        grid = self.operator.grid
-        alike = [index for index in range(len(grid)) if grid.window(index).shape == grid.window(0).shape]
-        crops = [halo_crop(grid, index, self.halo).of(image) / np.float32(scale) for index in alike[:PRECISION_CROPS]]
-        device = torch.device(self.devices[0])
-        chosen, errors = choose_precision(self.network, self.halo, torch.from_numpy(np.stack(crops)[:, None]), device)
+        device, crops = torch.device(self.devices[0]), np.stack(self._first_crops(image)) / np.float32(scale)
+        chosen, errors = choose_precision(self.network, self.halo, torch.from_numpy(crops[:, None]), device)
         found = ", ".join(f"{name} {error:.1e}" for name, error in errors.items()) or "not to be had in another"
         return chosen, (
             f"precision='auto' took {chosen}: the denoiser's relative error on the first crops is {found}.",
         )
+
+    def _first_crops(self, image: FloatArray) -> list[FloatArray]:
+        """A few crops of one shape, as the denoiser is given them."""
+        if self.whole:
+            return [image]
+        grid = self.operator.grid
+        alike = [index for index in range(len(grid)) if grid.window(index).shape == grid.window(0).shape]
+        return [halo_crop(grid, index, self.halo).of(image) for index in alike[:PRECISION_CROPS]]
 
     def _step(self, block: int) -> Step:
         factor = 1.0 if self.minibatch is None else self.operator.minibatch_factor(self.minibatch)
@@ -387,7 +453,7 @@ class GpuAsyncRED:
             "image_shape": list(self.operator.image_shape),
             "block_shape": list(self.operator.grid.block_shape),
             "tau": self.tau,
-            "halo": self.halo,
+            "halo": "full" if self.whole else self.halo,
             "minibatch": self.minibatch,
             "precision": precision,
             "nonnegative": self.nonnegative,

@@ -13,7 +13,7 @@ from typing import Any
 
 from .operators.base import BlockOperator
 from .result import Status
-from .settings import check_image, check_scale
+from .settings import check_image, check_scale, check_tau
 from .solver import GpuAsyncRED, choose_scale
 
 FACTORS = (16.0, 8.0, 4.0, 2.0)
@@ -45,6 +45,7 @@ def warm_start(
     """
     image = operator.start(x0) if isinstance(x0, str) else check_image("x0", x0, operator.image_shape)
     scale = choose_scale(check_scale(intensity_scale), image, operator)
+    tau = check_tau(tau)
     for factor in factors:
         result = GpuAsyncRED(operator, denoiser, tau, intensity_scale=factor * scale, **options).run(
             max_sweeps, x0=image

@@ -11,7 +11,7 @@ from enum import Enum, auto
 
 import numpy as np
 
-from .blocks import FloatArray, HaloCrop, halo_crop
+from .blocks import FloatArray, HaloCrop, halo_crop, whole_crop
 from .denoiser import BlockDenoiser
 from .operators.base import BlockOperator
 from .red import Moved, move
@@ -57,8 +57,11 @@ class BlockWorker:
         self._tau = tau
         self._mask = mask
         self._slots = slots
-        halo = denoiser.settings.halo
-        self._crops: list[HaloCrop] = [halo_crop(operator.grid, index, halo) for index in range(len(operator.grid))]
+        grid, halo = operator.grid, denoiser.settings.halo
+        self._whole = denoiser.settings.whole
+        self._crops: list[HaloCrop] = (
+            [whole_crop(grid)] * len(grid) if self._whole else [halo_crop(grid, i, halo) for i in range(len(grid))]
+        )
 
     def prime(self, block: int) -> None:
         """Fill the share of a start image whose pixels lie in slot 0."""
@@ -90,7 +93,8 @@ class BlockWorker:
         window = self._operator.grid.window(task.block)
         gradient = np.empty(window.shape, np.float32)
         self._operator.gradient_block(task.block, update.pixels, update.residual, out=gradient, subset=task.subset)
-        noise = self._denoiser.residual(update.crop, np.empty(window.shape, np.float32))
+        part = window.slices if self._whole else None
+        noise = self._denoiser.residual(update.crop, np.empty(window.shape, np.float32), part)
         mask = None if self._mask is None else self._mask[window.slices]
         update.moved = move(update.pixels, update.momentum, gradient, noise, self._tau, task.step, mask)
         if not task.granted:

@@ -17,6 +17,7 @@
 #include "rows_forward_float16.cu"
 #include "rows_forward_float32.cu"
 #include "step.cu"
+#include "whole.cu"
 
 // Sizes in bytes, for a test that the structs here are those of launch.py and operators/joseph.py.
 extern "C" void struct_sizes(int *sizes) {

@@ -137,7 +137,7 @@ def check(options: argparse.Namespace) -> None:
         raise ValueError(f"--device {options.device} can't train. Pass cpu, cuda, or cuda:N.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(
-            f"--device {options.device} isn't there: torch finds {torch.cuda.device_count()} GPUs. Pass cpu, or another."
+            f"--device {options.device} isn't there: torch finds {torch.cuda.device_count()} GPUs. Pass cpu or another."
         )
     if options.validation is not None and options.validation.resolve() == options.images.resolve():
         raise ValueError(

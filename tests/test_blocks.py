@@ -3,13 +3,16 @@
 import numpy as np
 import pytest
 
-from asyncred_gpu.blocks import BlockGrid, choose_block_shape, halo_crop, reflected
+from asyncred_gpu.blocks import BlockGrid, choose_block_shape, halo_crop, reflected, whole_crop
 
 SHAPES = [((37, 50), (10, 13)), ((3, 2), (2, 1)), ((1, 5), (1, 5)), ((20, 20), (20, 20)), ((16, 30), (5, 7))]
 
 
 def gather(grid, blocks, index, halo):
-    crop = halo_crop(grid, index, halo)
+    return gathered(halo_crop(grid, index, halo), blocks)
+
+
+def gathered(crop, blocks):
     inside, out = np.empty(crop.inside_shape, np.float32), np.empty(crop.shape, np.float32)
     for piece in crop.pieces:
         inside[piece.target] = blocks[piece.block][piece.source]
@@ -38,6 +41,18 @@ def test_halo_crop_is_the_mirrored_image(image_shape, block_shape, halo, mode):
         rows, cols = slice(window.top, window.bottom + 2 * halo), slice(window.left, window.right + 2 * halo)
         same &= np.array_equal(gather(grid, blocks, index, halo), padded[rows, cols])
     assert same == (mode == "reflect" or halo == 0)
+
+
+@pytest.mark.parametrize("exchanged", [False, True])
+@pytest.mark.parametrize(("image_shape", "block_shape"), SHAPES)
+def test_a_whole_crop_is_the_image(image_shape, block_shape, exchanged):
+    grid = BlockGrid(image_shape, block_shape)
+    image = np.random.default_rng(0).random(image_shape, np.float32)
+    blocks = grid.split(image)
+    if exchanged:
+        blocks[0] = blocks[0][::-1, ::-1] + np.float32(1)
+    assert np.array_equal(gathered(whole_crop(grid), blocks), image) == (not exchanged)
+    assert np.array_equal(whole_crop(grid).of(image), image)
 
 
 def test_reflected_matches_numpy_for_any_length():

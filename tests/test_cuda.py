@@ -3,14 +3,19 @@
 import gc
 import time
 import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from asyncred_gpu import GpuAsyncRED, Status, WorkerError, engine, launches
+from asyncred_gpu.blocks import BlockGrid
+from asyncred_gpu.denoiser import DenoiserSettings, activation_bytes
 from asyncred_gpu.kernels.host_build import HostKernels
-from asyncred_gpu.runtime import cuda
+from asyncred_gpu.operators.device import DeviceNeeds
+from asyncred_gpu.runtime import cuda, cuda_setup
+from asyncred_gpu.runtime.base import WorkerSetup
 from asyncred_gpu.runtime.cuda_setup import MemoryNeeded, check_memory, make_cuda_runtime, memory_needed
 from asyncred_gpu.runtime.simulated import RandomOrder, SimulatedRuntime
 from asyncred_gpu.runtime.simulated_streams import Machine, SimulatedDevice
@@ -20,6 +25,15 @@ from .helpers import LinearResidual, needs_compiler, relative, small_network, sm
 
 pytestmark = needs_compiler
 UPDATES = 40
+
+
+class LookingFar(torch.nn.Module):
+    """R(x) = x − its mean: of each image, as far as it reaches."""
+
+    def forward(self, image):
+        return 0.5 * (image - image.mean((-2, -1), keepdim=True))
+
+
 VARIANTS = {
     "plain": {},
     "momentum": {"momentum": 0.8},
@@ -31,6 +45,12 @@ VARIANTS = {
     "several a launch": {"blocks_per_launch": 3, "num_workers": 2},
     "ragged, several, minibatch": {"block_shape": (9, 7), "blocks_per_launch": 2, "minibatch": 5, "momentum": 0.3},
     "foreign network": {"network": LinearResidual()},
+    "whole image": {"pad": "full", "network": LookingFar(), "momentum": 0.5},
+    "whole image, padded by the network": {"pad": "full", "intensity_scale": 0.37},
+    "whole image, ragged, several": {
+        **{"pad": "full", "network": LookingFar(), "block_shape": (9, 7), "field_of_view": "circle"},
+        **{"blocks_per_launch": 2, "num_workers": 2, "minibatch": 5},
+    },
 }
 
 
@@ -92,6 +112,16 @@ def test_an_ordered_run_is_the_same_bit_for_bit_in_any_order_of_the_streams(poli
     first = on_streams(solver)
     for seed in range(3):
         assert np.array_equal(on_streams(solver, policy=policy, seed=seed, devices=devices).image, first.image)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_run_on_whole_images_is_the_same_in_any_order_of_the_streams(policy):
+    """Also if the host has gone on to another launch's tasks: each network finds those of its own."""
+    settings = {"pad": "full", "order": "ordered", "block_shape": (9, 7), "blocks_per_launch": 2}
+    solver, _ = problem(LookingFar(), **settings)
+    first = on_streams(solver, policy="ahead")
+    for seed in range(3):
+        assert np.array_equal(on_streams(solver, policy=policy, seed=seed, devices=2).image, first.image)
 
 
 @pytest.mark.parametrize("devices", [1, 2])
@@ -193,9 +223,10 @@ def test_a_run_that_cannot_fit_is_refused_with_an_estimate():
         )
 
 
-def test_the_estimate_counts_what_is_allocated():
+@pytest.mark.parametrize("pad", ["exact", "full"])
+def test_the_estimate_counts_what_is_allocated(pad):
     """Against the tensors that are really made: slots, tables and workers' buffers; the network's part is a guess."""
-    solver, image = problem(blocks_per_launch=2, minibatch=3, field_of_view="circle")
+    solver, image = problem(blocks_per_launch=2, minibatch=3, field_of_view="circle", pad=pad)
     made, needed = {}, {}
 
     def make(setup, workers, start):
@@ -214,6 +245,24 @@ def test_the_estimate_counts_what_is_allocated():
     for name in ("slots", "tables"):
         assert made[name] == pytest.approx(getattr(needed["bytes"], name), rel=0.2)
     assert 0.8 * made["workers"] < needed["bytes"].workers
+
+
+@pytest.mark.parametrize("pad", [1, "full"])
+def test_the_estimate_counts_whole_images(pad):
+    """Images and features of 1000² pixels for blocks of 100²; one at a time goes through the network."""
+    solver, _ = problem(pad=pad, blocks_per_launch=2, num_workers=1)
+    settings = DenoiserSettings(solver.halo, "float16", 1.0, solver.whole)
+    operator = SimpleNamespace(
+        grid=BlockGrid((1000, 1000), (100, 100)), image_shape=(1000, 1000), device_needs=lambda *_: DeviceNeeds(0, 0)
+    )
+    setup = SimpleNamespace(operator=operator, per_launch=2, denoiser=settings, count=3, network=solver.network)
+    setup.mask = setup.reference = None
+    setup.crop_shape = WorkerSetup.crop_shape.fget(setup)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cuda_setup, "slot_layout", lambda operator: SimpleNamespace(nbytes=0))
+        needed = memory_needed(setup, 1, torch.device("cpu"))
+    images, features = 2 * 4 * 1000**2, activation_bytes(solver.network, 1, 1000, 1000, "float32")
+    assert (images + features < needed.workers < 1.3 * (images + features)) == (pad == "full")
 
 
 def nbytes_of(names):

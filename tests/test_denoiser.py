@@ -84,23 +84,87 @@ def test_intensity_scale_makes_the_residual_homogeneous(scale):
 def test_halo_settings():
     assert resolve_halo("exact", small_network(depth=7)) == 7
     assert resolve_halo(3, torch.nn.Identity()) == 3
-    with pytest.raises(ValueError, match="Identity has no attribute receptive_radius"):
-        resolve_halo("exact", torch.nn.Identity())
-    for bad in (-1, 2.5, "full", True):
-        with pytest.raises(ValueError, match="isn't a halo"):
+    assert resolve_halo("full", small_network()) == 0
+    for bad in (-1, 2.5, "whole", True):
+        with pytest.raises(ValueError, match=r"isn't a halo\. Pass 'exact', 'full' or a number"):
             resolve_halo(bad, small_network())
+    with pytest.raises(ValueError, match="receptive_radius=-1 isn't a number of pixels"):
+        resolve_halo("exact", WithRadius(-1))
+
+
+class WithRadius(LinearResidual):
+    """Says that it looks so far, whether it does or not."""
+
+    def __init__(self, radius):
+        super().__init__()
+        self.receptive_radius = radius
+
+
+def test_a_networks_own_radius_is_trusted():
+    assert resolve_halo("exact", WithRadius(5)) == 5
+    assert resolve_halo("exact", load_denoiser(WithRadius(5))) == 5
+    assert resolve_halo("exact", load_denoiser(lambda x: LinearResidual()(x))) == 1
 
 
 def test_loading(tmp_path):
     module = LinearResidual()
     assert load_denoiser(module.eval()) is module
+    training = LinearResidual()
+    assert load_denoiser(training) is not training and training.training and not load_denoiser(training).training
     with pytest.raises(FileNotFoundError, match="neither a shipped denoiser"):
         load_denoiser("bm3d")
-    with pytest.raises(ValueError, match=r"No weights are named 'dncnn_sigma7'\. The package has: dncnn_sigma5"):
+    with pytest.raises(ValueError, match="'dncnn' has no weights for sigma=7, but for 5"):
         load_denoiser("dncnn", sigma=7)
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
     with pytest.raises(ValueError, match=r"No array is named '….kernel'"):
         load_denoiser(tmp_path / "other.npz")
+    with pytest.raises(TypeError, match="denoiser is the class LinearResidual, not one of its objects"):
+        load_denoiser(LinearResidual)
+    with pytest.raises(TypeError, match=r"denoiser is a float\. Pass a torch module or a callable"):
+        load_denoiser(5.0)
+    for shipped in ("dncnn", tmp_path / "other.npz"):
+        with pytest.raises(ValueError, match=r"predicts='image' can't be for .*: shipped weights and weights from"):
+            load_denoiser(shipped, predicts="image")
+
+
+@pytest.mark.parametrize("network", [small_network(depth=4), LinearResidual()])
+@pytest.mark.parametrize("wrong", [None, "elsewhere", "mirrored"])
+def test_of_a_whole_image_a_part_is_what_the_network_gives_there(network, wrong):
+    """Also for a DnCNN: with its own padding, not with the mirrored image."""
+    image = blobs(30, 26) + np.float32(0.1)
+    denoiser = BlockDenoiser(network, DenoiserSettings(0, "float32", 0.5, whole=True))
+    rows, cols = slice(0, 12), slice(9, 26)
+    found = denoiser.residual(image, np.empty((12, 17), np.float32), (rows, cols))
+    expected = 0.5 * network(torch.from_numpy(image / np.float32(0.5))[None, None])[0, 0].numpy()
+    if wrong == "mirrored":
+        expected = 0.5 * whole_residual(network, image / np.float32(0.5), 4)
+    if wrong == "elsewhere":
+        expected = np.roll(expected, 1, 0)
+    assert (relative(found, expected[rows, cols]) < 1e-6) == (wrong is None)
+
+
+class Descending(torch.nn.Module):
+    """R(x) = ∇‖Kx‖²/2 by a gradient of its own, K a 3×3 average."""
+
+    receptive_radius = 2
+
+    def forward(self, image):
+        with torch.enable_grad():
+            image = image.requires_grad_()
+            smooth = image - LinearResidual()(image)
+            return torch.autograd.grad(smooth.square().sum() / 2, image)[0] + 0 * image
+
+
+def test_a_denoiser_may_take_a_gradient():
+    crop = blobs(12, 12)
+    found = BlockDenoiser(Descending(), DenoiserSettings(2, "float32", 1.0)).residual(
+        crop, np.empty((8, 8), np.float32)
+    )
+    smooth = torch.from_numpy(crop)[None, None]
+    for _ in range(2):
+        smooth = smooth - LinearResidual()(smooth)
+    assert relative(found, smooth[0, 0, 2:-2, 2:-2].numpy()) < 1e-6
+    assert relative(found, crop[2:-2, 2:-2]) > 0.1
 
 
 CPU = torch.device("cpu")

@@ -454,6 +454,27 @@ def test_crop_is_a_cut_of_the_mirrored_image(shape, block, halo, wrong):
         assert np.array_equal(found, expected) == (wrong is None)
 
 
+@pytest.mark.parametrize("wrong", [None, "slots", "flipped", "scale"])
+@pytest.mark.parametrize(("shape", "block"), [((21, 33), (8, 10)), ((12, 12), (12, 12)), ((9, 1), (4, 1))])
+def test_whole_is_the_image_that_a_task_reads(shape, block, wrong):
+    scan = RadonCT(noise(5, 20), half_turn(5), shape).with_blocks(BlockGrid(shape, block))
+    s = scene(scan, halo=3, same_slots=False)
+    scale = np.float32(0.37)
+    for task in range(s.batch):
+        image = noise(*shape, seed=task)
+        s.memory.fill_(torch.nan)
+        for index, pixels in enumerate(scan.grid.split(image)):
+            s.front(task, index).pixels[:] = pixels
+        images = poisoned(s.batch, *shape)
+        bits = 1 - s.bits if wrong == "slots" else s.bits
+        only = s.tasks(block=np.where(np.arange(s.batch) == task, task, -1))
+        divisor = float(scale) * (1.01 if wrong == "scale" else 1)
+        KERNELS.launch("whole", images.numel(), *s.tables, s.memory, only, bits, s.batch, divisor, images)
+        expected = np.zeros((s.batch, *shape), np.float32)
+        expected[task] = (image[::-1] if wrong == "flipped" else image) / scale
+        assert np.array_equal(images.numpy(), expected) == (wrong is None)
+
+
 @pytest.mark.parametrize("wrong", [None, "slots", "starts", "block", "weights", "angles"])
 @pytest.mark.parametrize("subset", [False, True])
 @pytest.mark.parametrize("seed", range(10))
@@ -658,6 +679,7 @@ def test_structs_are_those_of_numpy():
 def test_every_source_is_part_of_the_build():
     assert {file.stem for file in kernel_files()} >= {
         "crop",
+        "whole",
         "residual",
         "adjoint",
         "forward",

@@ -14,7 +14,7 @@ from asyncred_gpu.runtime.cpu import CpuRuntime
 from .helpers import LinearResidual, blobs, half_turn, relative, small_network, small_scan
 
 
-class WithRadius(torch.nn.Identity):
+class WithRadius(LinearResidual):
     def __init__(self, radius):
         super().__init__()
         self.receptive_radius = radius
@@ -254,7 +254,7 @@ BAD = [
     (dict(device="tpu"), "device='tpu' isn't known"),
     (dict(seed=-1), "seed=-1 is too small"),
     (dict(denoiser="bm4d"), "neither a shipped denoiser"),
-    (dict(denoiser=np.square), "denoiser is a ufunc. Pass a torch module"),
+    (dict(denoiser=5.0), "denoiser is a float. Pass a torch module"),
     (dict(denoiser=WithRadius(-1)), "receptive_radius=-1 isn't a number of pixels"),
     (dict(denoiser=WithRadius("x")), "receptive_radius='x' isn't a number of pixels"),
 ]

@@ -14,8 +14,9 @@ from scipy.ndimage import gaussian_filter
 from torch import nn
 
 from asyncred_gpu import BlockCS, GpuAsyncRED, RadonCT, Status, gaussian_matrices, snr
+from asyncred_gpu.family import DenoiserFamily
 from asyncred_gpu.operators.radon import project
-from asyncred_gpu.tuning import Tuned, estimate_noise, tune
+from asyncred_gpu.tuning import Tuned, TuningError, estimate_noise, tune
 from asyncred_gpu.tuning.criteria import Discrepancy, GeneralizedCrossValidation, HeldOut, Reference, misfit
 from asyncred_gpu.tuning.display import TuningDisplay
 from asyncred_gpu.tuning.search import descend, everything, nearest, search
@@ -347,7 +348,7 @@ def test_diverging_trials_are_passed_over_or_end_in_an_error(quick, monkeypatch)
 
     monkeypatch.setattr(GpuAsyncRED, "run", diverge)
     few = quick | {"first_sweeps": 2, "sweeps": 1, "exhaustive": True}
-    with pytest.raises(RuntimeError, match="Every reconstruction diverged"):
+    with pytest.raises(TuningError, match="Every reconstruction diverged"):
         tune(scan()[1], Smoother(), taus=(0.1, 1.0), **few)
     tuned = tune(scan()[1], Smoother(), taus=(0.01, 1.0), **few)
     assert tuned.tau == 0.01
@@ -402,7 +403,13 @@ def test_bad_input_is_refused_before_any_reconstruction(monkeypatch, options, te
         tune(scan()[1], Smoother(), progress=False, **options)
 
 
-def test_one_residual_does_not_choose_among_many_sigmas():
+def test_an_operator_that_cannot_be_restricted_is_refused():
+    with pytest.raises(TypeError, match="operator is a Smoother, whose σ and τ can't be chosen"):
+        tune(Smoother(), Smoother(), progress=False)
+
+
+def test_one_residual_does_not_choose_among_many_sigmas(monkeypatch):
+    monkeypatch.setattr(DenoiserFamily, "at", lambda family, sigma: Smoother())
     with pytest.raises(ValueError, match="which every σ reaches with some τ"):
         tune(scan()[1], "dncnn-conditional", method="discrepancy", progress=False)
     with pytest.raises(ValueError, match="isn't estimated for a BlockCS"):

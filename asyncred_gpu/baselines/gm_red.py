@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..denoiser import load_denoiser, network_fingerprint, resolve_halo
+from ..denoiser import load_network, network_fingerprint, resolve_halo
 from ..monitor import StepGuard
 from ..operators.base import BlockOperator
 from ..precision import resolve_precision
@@ -57,7 +57,7 @@ def gm_red(
         ValueError, TypeError: input that can't be, before any work.
     """
     asked = Asked.of(operator, max_sweeps, time_limit, tol, reference, callbacks)
-    network, tau, policy = load_denoiser(denoiser), check_tau(tau), check_step(step)
+    network, tau, policy = load_network(denoiser), check_tau(tau), check_step(step)
     halo, precision = resolve_halo(pad, network), resolve_precision(precision)
     scale, mask = check_scale(intensity_scale), make_mask(field_of_view, operator.image_shape)
 

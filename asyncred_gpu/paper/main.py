@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from ..denoiser import load_denoiser
+from ..denoiser import load_network
 from ..devices import DeviceError, check_device
 from ..options import Parser, begin, devices, whole
 from ..runtime.cpu import available_cores
@@ -74,7 +74,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def prepare(options: argparse.Namespace) -> tuple[Study, Report]:
     """Read images and weights, and see where to write; whatever can't be is refused here."""
-    network = load_denoiser(options.denoiser)
+    network = load_network(options.denoiser)
     check_device(options.device)
     count = QUICK_IMAGES if options.quick else len(NAMES)
     images = load_images(options.images, count, options.resampling)

@@ -87,6 +87,14 @@ class WorkerSetup:
         """Measurements of a gradient."""
         return self.operator.measurements if self.minibatch is None else self.minibatch
 
+    @property
+    def crop_shape(self) -> tuple[int, int]:
+        """(rows, cols) of what the denoiser is given for the largest block: with its halo, or the whole image."""
+        if self.denoiser.whole:
+            return self.operator.image_shape
+        rows, cols = self.operator.grid.block_shape
+        return rows + 2 * self.denoiser.halo, cols + 2 * self.denoiser.halo
+
     def make_worker(self, slots: Sequence[tuple[Slot, Slot]]) -> BlockWorker:
         """A worker on these slots, with its own copy of the network."""
         denoiser = BlockDenoiser(self.network, self.denoiser)  # type: ignore[arg-type]

@@ -36,11 +36,14 @@ class MemoryNeeded:
 def memory_needed(setup: WorkerSetup, workers: int, device: torch.device) -> MemoryNeeded:
     """An estimate for `device` with `workers` workers, from the shapes of their buffers."""
     operator, size = setup.operator, setup.per_launch
-    (height, width), halo = operator.grid.block_shape, setup.denoiser.halo
-    rows, cols = height + 2 * halo, width + 2 * halo
+    (height, width), (rows, cols) = operator.grid.block_shape, setup.crop_shape
     needs = operator.device_needs(setup.count, device)
     floats = rows * cols + 4 * height * width + 4 * LANES + needs.floats
-    network = activation_bytes(setup.network, size, rows, cols, setup.denoiser.precision)  # type: ignore[arg-type]
+    # Whole images go through the network one at a time, and leave their residual in a buffer of its own.
+    whole, precision = setup.denoiser.whole, setup.denoiser.precision
+    at_once, residual = (1, 4 * rows * cols) if whole else (size, 0)
+    precision = "float32" if whole else precision
+    network = residual + activation_bytes(setup.network, at_once, rows, cols, precision)  # type: ignore[arg-type]
     images = sum(array is not None for array in (setup.mask, setup.reference))
     return MemoryNeeded(
         slots=slot_layout(operator).nbytes,

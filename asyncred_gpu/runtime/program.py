@@ -1,6 +1,7 @@
 """One worker's operations on a device: the update of worker.py as kernels over static buffers, several blocks at once.
 
-    read: crop, residual      work: network, gradient, combine, step, download      publish: copy x and m, project x
+    read: crop (or whole image), residual      work: network, gradient, combine, step, download
+    publish: copy x and m, project x
 
 The own front slot stays in front until this very update commits, so the step may read it after the lease has ended.
 """
@@ -47,12 +48,13 @@ class BlockProgram:
         self._tau = setup.tau
         self._scale = setup.denoiser.intensity_scale
         size, grid = setup.per_launch, setup.operator.grid
-        (height, width), halo = grid.block_shape, setup.denoiser.halo
+        self._grid, self._whole = grid, setup.denoiser.whole
+        height, width = grid.block_shape
         self.layout = DescriptorLayout(size, len(grid), setup.minibatch or 0)
         self.gradient_scale = stage.operator.gradient_scale(setup.count)
         self._descriptor = self.layout.empty(stage.scene.device)
         self._host = _HostTasks()
-        self._crops = self._buffer(size, 1, height + 2 * halo, width + 2 * halo)
+        self._crops = self._buffer(size, 1, *setup.crop_shape)
         self._noise = self._buffer(size, height, width)
         self._momentum = self._buffer(size, height, width)
         self._lanes = min(LANES, height * width)
@@ -131,8 +133,9 @@ class BlockProgram:
 
     def _crop(self) -> Operation:
         scene, batch = self._stage.scene, self._batch
+        name = "whole" if self._whole else "crop"
         return self._kernel(
-            *("crop", self._crops.numel(), scene.image, scene.blocks, scene.memory, batch.tasks, batch.slots),
+            *(name, self._crops.numel(), scene.image, scene.blocks, scene.memory, batch.tasks, batch.slots),
             *(batch.size, self._scale, self._crops),
             touched=lambda: access([self._own("descriptor"), *self._slots_read()], [self._own("crops")]),
         )
@@ -147,12 +150,22 @@ class BlockProgram:
     def _network(self) -> Operation:
         touched = access([self._own("crops")], [self._own("noise")])
         denoiser = self._stage.denoiser
+        if self._whole:  # which part of it is a block's, the host says
+            return Operation("network", self._denoise_whole, lambda: touched, capturable=False)
         return Operation(
             "network",
             lambda: denoiser.residual_into(self._crops, self._noise),
             lambda: touched,
             denoiser.capturable,
         )
+
+    def _denoise_whole(self) -> None:
+        """The blocks' parts of their whole images' residuals; one image at a time, which takes the least memory."""
+        for place, task in enumerate(self._host.get()):
+            window = self._grid.window(task.block)
+            residual = self._stage.denoiser.residual(self._crops[place : place + 1])[0]
+            rows, cols = window.shape
+            self._noise[place, :rows, :cols].copy_(residual[window.slices])
 
     def _gradient(self) -> Operation:
         own = [self._own("descriptor"), self._own("residual")]

@@ -84,7 +84,7 @@ POLICIES: dict[str, Callable[[int], StreamPolicy]] = {
     "one stream last": lambda seed: Delaying(lambda stream: stream.thread == 1, seed),
     "half of the streams last": lambda seed: Delaying(lambda stream: stream.thread % 2 == 1, seed),
     "writers last": lambda seed: Delaying(lambda stream: stream.next_name == "publish", seed),
-    "readers last": lambda seed: Delaying(lambda stream: stream.next_name in ("crop", "residual"), seed),
+    "readers last": lambda seed: Delaying(lambda stream: stream.next_name in ("crop", "whole", "residual"), seed),
     "oldest": lambda seed: Oldest(),
     "newest": lambda seed: Newest(),
     "ahead": lambda seed: RunAhead(),

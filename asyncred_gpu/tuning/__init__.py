@@ -2,7 +2,7 @@
 
 from .noise import estimate_noise
 from .trial import Score, Trial
-from .tune import tune
+from .tune import TuningError, tune
 from .tuned import Tuned
 
-__all__ = ["Score", "Trial", "Tuned", "estimate_noise", "tune"]
+__all__ = ["Score", "Trial", "Tuned", "TuningError", "estimate_noise", "tune"]

@@ -15,7 +15,7 @@ IEEE TIP 2008 (a black box's divergence); Morozov, Soviet Math. Dokl. 1966.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -35,7 +35,24 @@ FOLD = 8
 FOLDS = 2
 
 
-class Measured(BlockOperator, Protocol):
+@runtime_checkable
+class Tunable(Protocol):
+    """What an operator can do if its τ can be chosen."""
+
+    def forward(self, image: FloatArray) -> FloatArray:
+        """A x."""
+        ...
+
+    def with_measurements(self, measurements: Any) -> Self:
+        """The same with other measurements."""
+        ...
+
+    def restricted(self, indices: IndexArray) -> Self:
+        """The same with some of the measurements: these angles, or these rows of every block's matrix."""
+        ...
+
+
+class Measured(Tunable, BlockOperator, Protocol):
     """What the criteria need of an operator besides a reconstruction."""
 
     @property
@@ -51,18 +68,6 @@ class Measured(BlockOperator, Protocol):
     @property
     def scale(self) -> float:
         """What the data term ½‖A x − y‖²_W is multiplied with."""
-        ...
-
-    def forward(self, image: FloatArray) -> FloatArray:
-        """A x."""
-        ...
-
-    def with_measurements(self, measurements: Any) -> Self:
-        """The same with other measurements."""
-        ...
-
-    def restricted(self, indices: IndexArray) -> Self:
-        """The same with some of the measurements: these angles, or these rows of every block's matrix."""
         ...
 
 
@@ -112,7 +117,8 @@ class GeneralizedCrossValidation:
         self._direction = np.where(seen, np.random.default_rng(seed).choice((-1.0, 1.0), y.shape), 0.0)
         self._size = PERTURBATION * noise_scale(operator)
         change = np.divide(self._size * self._direction, self._root, out=np.zeros(y.shape), where=seen)
-        self.jobs = (Job(operator), Job(operator.with_measurements((y + change).astype(np.float32))))
+        changed = operator.with_measurements((y + change).astype(np.float32))
+        self.jobs: tuple[Job, ...] = (Job(operator), Job(changed))
         self._reference = reference
 
     def score(self, images: tuple[FloatArray, ...]) -> Score:
@@ -142,7 +148,7 @@ class HeldOut:
         starts = [(2 * fold + 1) * FOLD // (2 * FOLDS) for fold in range(FOLDS)]
         self._out = tuple(operator.restricted(everything[start::FOLD]) for start in starts)
         kept = (operator.restricted(np.delete(everything, np.s_[start::FOLD])) for start in starts)
-        self.jobs = tuple(Job(part, part.scale / operator.scale) for part in kept)
+        self.jobs: tuple[Job, ...] = tuple(Job(part, part.scale / operator.scale) for part in kept)
         self._reference = reference
 
     def score(self, images: tuple[FloatArray, ...]) -> Score:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -40,7 +41,15 @@ def _panel(
     for sigma in sorted({trial.sigma for trial in trials}, key=lambda sigma: sigma or 0):
         line = sorted((trial for trial in trials if trial.sigma == sigma), key=lambda trial: trial.tau)
         name = "the network given" if sigma is None else f"σ = {sigma:g}/255"
-        axes.plot([trial.tau for trial in line], [value(trial) for trial in line], "o-", markersize=4, label=name)
-    axes.plot([best.tau], [value(best)], "*", markersize=14, color="black", label=f"chosen: τ = {best.tau:.3g}")
+        axes.plot([trial.tau for trial in line], _finite(line, value), "o-", markersize=4, label=name)
+    axes.plot(
+        [best.tau], _finite([best], value), "*", markersize=14, color="black", label=f"chosen: τ = {best.tau:.3g}"
+    )
     axes.set(xscale="log", xlabel="τ", ylabel=label)
     axes.legend()
+
+
+def _finite(trials: Sequence[Trial], value: Callable[[Trial], float | None]) -> list[float]:
+    """The values, gaps for those that diverged."""
+    found = (value(trial) for trial in trials)
+    return [math.nan if entry is None or math.isinf(entry) else entry for entry in found]

@@ -7,6 +7,7 @@ the best of the next: a stronger denoiser needs less weight, τσ about the same
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 STRIDES = (2, 1)
 
@@ -44,13 +45,13 @@ def search(evaluate: Evaluate, sigmas: Sequence[float], taus: Sequence[float], s
         return known[sigma, tau]
 
     first, place = start
-    valley = descend(lambda tau: score(first, tau), place, len(taus))
+    valley = descend(partial(score, first), place, len(taus))
     for direction in (1, -1):
         sigma, tau = first, valley
         while 0 <= sigma + direction < len(sigmas):
             following = sigma + direction
             begin = nearest(taus, taus[tau] * sigmas[sigma] / sigmas[following])
-            found = descend(lambda place, here=following: score(here, place), begin, len(taus), (1,))
+            found = descend(partial(score, following), begin, len(taus), (1,))
             if score(following, found) >= score(sigma, tau):
                 break
             sigma, tau = following, found

@@ -16,13 +16,13 @@ from torch import nn
 
 from ..arrays import as_numpy
 from ..blocks import FloatArray
-from ..denoiser import load_denoiser
+from ..denoiser import load_network
 from ..family import SHIPPED, DenoiserFamily
 from ..operators.radon import RadonCT
 from ..result import Status
 from ..settings import check_choice, check_count, check_image, check_number, check_reference, check_scale
 from ..solver import GpuAsyncRED, choose_scale
-from .criteria import Criterion, Discrepancy, GeneralizedCrossValidation, HeldOut, Measured, Reference
+from .criteria import Criterion, Discrepancy, GeneralizedCrossValidation, HeldOut, Measured, Reference, Tunable
 from .display import TuningDisplay
 from .noise import estimate_noise
 from .search import BudgetSpent, everything, nearest, search
@@ -36,6 +36,10 @@ TAU_TO_BEGIN = 0.05
 # The first trial begins at the operator's own start, the others at another trial's image.
 FIRST_SWEEPS, SWEEPS = 25.0, 10.0
 MOMENTUM = 0.8
+
+
+class TuningError(RuntimeError):
+    """No trial gave an image, so nothing can be chosen."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +95,13 @@ def tune(
         options: further arguments of `GpuAsyncRED`.
     Raises:
         ValueError, TypeError: as of `GpuAsyncRED`; or a method without what it needs.
-        RuntimeError: every trial diverged.
+        TuningError: every trial diverged.
     """
+    if not isinstance(operator, Tunable):
+        raise TypeError(
+            f"operator is a {type(operator).__name__}, whose σ and τ can't be chosen: that takes its methods forward, "
+            "with_measurements and restricted, as RadonCT and BlockCS have them. Pass tau as a number."
+        )
     check_choice("method", method, METHODS)
     levels = _levels(taus, "taus")
     network = _networks(denoiser, sigmas)
@@ -126,7 +135,7 @@ def _networks(denoiser: Any, sigmas: Sequence[float] | None) -> dict[float | Non
                 f"sigmas={list(sigmas)} can't be chosen among: denoiser is one network. Pass a shipped family's name, "
                 "such as 'dncnn', or sigmas=None."
             )
-        return {None: load_denoiser(denoiser)}
+        return {None: load_network(denoiser)}
     chosen = family.sigmas if sigmas is None else _levels(sigmas, "sigmas")
     return {sigma: family.at(sigma) for sigma in chosen}
 
@@ -259,7 +268,7 @@ class _Trials:
 
     def result(self, method: str, noise: float | None) -> Tuned:
         if self.best is None:
-            raise RuntimeError(
+            raise TuningError(
                 "Every reconstruction diverged, so no σ and τ could be chosen. Pass step='theory', or fewer workers."
             )
         edges = []
