@@ -218,9 +218,7 @@ def test_training_goes_on_from_given_weights(images):
         trainer = Trainer(once, images, start)
         trainer.run()
         quality.append(psnr_before_after(trainer.network, unseen, SETTINGS.sigma, seed=0)[1])
-    assert quality[0] == pytest.approx(
-        psnr_before_after(first.network, unseen, SETTINGS.sigma, seed=0)[1], abs=0.3
-    )
+    assert quality[0] == pytest.approx(psnr_before_after(first.network, unseen, SETTINGS.sigma, seed=0)[1], abs=0.3)
     assert quality[0] > quality[1] + 1
 
 
