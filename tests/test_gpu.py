@@ -143,6 +143,26 @@ def test_a_free_run_replays_on_the_cpu(kind, minibatch, per_launch, tmp_path):
     assert relative(cpu.run(x0="fbp", replay=tmp_path / "schedule.npz").image, free.image) < 1e-4
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_denoiser_that_is_given_the_whole_image_is_the_cpus(kind):
+    options = {"pad": "full", "order": "ordered", "num_workers": 2}
+    found = run(kind, problem(**options)[0])
+    expected = problem(device="cpu", **options)[0].run(max_sweeps=None, max_updates=60, x0="fbp")
+    assert relative(found.image, expected.image) < 1e-4
+    assert relative(run(kind, problem(**(options | {"pad": 1}))[0]).image, expected.image) > 4e-4
+
+
+@needs_gpu()
+def test_tau_is_chosen_on_a_gpu_as_on_the_cpu():
+    chosen = {}
+    for device in ("cpu", "cuda"):
+        solver, image = problem(device=device, tau="auto")
+        tuned = solver.tune(reference=image, exhaustive=True, taus=(1e-3, 0.03, 1.0), progress=False)
+        chosen[device] = [trial.score.value for trial in tuned.trials]
+        assert solver.run(max_sweeps=1).settings["tau"] == tuned.tau
+    assert np.allclose(chosen["cuda"], chosen["cpu"], rtol=1e-2)
+
+
 @needs_gpu()
 def test_the_public_interface_on_a_gpu():
     scan, image = small_scan(size=96, angles=30, noise=0.5)

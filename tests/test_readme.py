@@ -12,9 +12,9 @@ README = Path(__file__).parents[1] / "README.md"
 
 
 def example(which: int = 0) -> str:
-    """Of CT, and of compressed sensing."""
+    """Of CT, of choosing τ and σ for it, and of compressed sensing."""
     found = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(found) == 2
+    assert len(found) == 3
     return found[which]
 
 
@@ -34,9 +34,21 @@ def test_as_a_script_without_a_guard(tmp_path):
     check(done.stdout)
 
 
+def test_the_example_of_tau_and_sigma(tmp_path):
+    goes_on = example(1).replace("solver.tune()", "solver.tune(time_limit=1)").replace("max_sweeps=20", "max_sweeps=2")
+    assert goes_on.count("time_limit=1") == goes_on.count("max_sweeps=2)") == 1
+    before = example().replace("max_sweeps=20", "max_sweeps=1")
+    done = subprocess.run(
+        [sys.executable, "-"], input=before + goes_on, capture_output=True, text=True, cwd=tmp_path, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert "| σ | τ | score |" in done.stdout
+    assert "gcv chose σ = " in done.stdout
+
+
 def test_the_compressed_sensing_example(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-"], input=example(1), capture_output=True, text=True, cwd=tmp_path, timeout=120
+        [sys.executable, "-"], input=example(2), capture_output=True, text=True, cwd=tmp_path, timeout=120
     )
     assert done.returncode == 0, done.stderr
     match = re.search(r"MAX_SWEEPS ([\d.]+) dB", done.stdout)
