@@ -33,6 +33,7 @@ from .result import Progress, Result, Schedule, Status
 from .runtime.base import Runtime, WorkerSetup
 from .runtime.cpu import CpuRuntime, available_cores
 from .runtime.cuda_setup import make_cuda_runtime
+from .runtime.spares import SpareWorkers
 from .scheduler import FreeScheduler, OrderedScheduler, ReplayScheduler, Scheduler, SyncScheduler, Ticket, make_sampler
 from .settings import (
     check_callbacks,
@@ -143,6 +144,7 @@ class GpuAsyncRED:
         self.network = self._wanted.network
         self.tau = math.nan if self._wanted.tau is None else self._wanted.tau
         self.tuned: Tuned | None = None
+        self._spares: SpareWorkers | None = None
         self._trial_options: dict[str, Any] = {
             "block_shape": block_shape,
             "pad": pad,
@@ -241,10 +243,14 @@ class GpuAsyncRED:
         """
         return self._run(None, max_sweeps, max_updates, time_limit, tol, x0, reference, callbacks, replay)
 
+    def keep_workers(self, spares: SpareWorkers) -> None:
+        """Take the CPU's worker processes from there, and leave them there, for runs one after the other."""
+        self._spares = spares
+
     def _open(self) -> RuntimeFactory:
         """What makes the runtime; on a GPU the operator prepares itself there, too."""
         if self._kind == "cpu":
-            return CpuRuntime
+            return CpuRuntime if self._spares is None else partial(CpuRuntime, spares=self._spares)
         from .runtime.cuda_device import CudaDevice  # needs CuPy
 
         devices = [CudaDevice(name) for name in self.devices]

@@ -27,5 +27,5 @@ def one_process(monkeypatch):
     most of a small run's time."""
     monkeypatch.setattr(
         "asyncred_gpu.solver.CpuRuntime",
-        lambda setup, workers, image: SimulatedRuntime(setup, workers, image, RandomOrder(0)),
+        lambda setup, workers, image, spares=None: SimulatedRuntime(setup, workers, image, RandomOrder(0)),
     )

@@ -18,6 +18,7 @@ import pytest
 from asyncred_gpu import GpuAsyncRED, WorkerError, launches
 from asyncred_gpu.interrupts import undisturbed
 from asyncred_gpu.runtime.cpu import CpuRuntime
+from asyncred_gpu.runtime.spares import SpareWorkers
 
 from .helpers import alive, small_network, small_scan
 
@@ -173,6 +174,93 @@ def in_a_thread():
     """The handler inside `undisturbed` of another thread: Python lets the main thread alone set one."""
     with undisturbed():
         return signal.getsignal(signal.SIGINT)
+
+
+# ---- processes kept from run to run
+
+
+def solver_of(size, workers=2, **options):
+    scan, _ = small_scan(size=size, angles=12, noise=0.5)
+    settings = {"precision": "float32", "order": "ordered", "block_shape": (size // 4, size // 4)} | options
+    return GpuAsyncRED(scan, small_network(), 0.1, num_workers=workers, **settings)
+
+
+def kept_run(spares, size=48, disturb=None, **options):
+    solver = solver_of(size, **options)
+    solver.keep_workers(spares)
+    pids = []
+
+    def note(progress):
+        pids.append(tuple(workers_of(os.getpid())))
+        if disturb is not None:
+            disturb(progress)
+
+    return solver.run(max_sweeps=4, callbacks=[note]), pids[0]
+
+
+def test_kept_processes_serve_one_run_after_the_other_with_the_same_bits():
+    with SpareWorkers() as spares:
+        first, pids = kept_run(spares)
+        assert set(workers_of(os.getpid())) == set(pids)  # idle
+        other, same = kept_run(spares, size=64)
+        again, _ = kept_run(spares)
+        assert same == pids
+        one, _ = kept_run(spares, workers=1)
+        assert len(workers_of(os.getpid())) == 2
+        three, more = kept_run(spares, workers=3)
+        assert set(pids) < set(more)
+    assert workers_of(os.getpid()) == []
+    for result, fresh in ((first, solver_of(48)), (other, solver_of(64)), (three, solver_of(48, workers=3))):
+        assert np.array_equal(result.image, fresh.run(max_sweeps=4).image)
+    assert np.array_equal(first.image, again.image)
+    assert not np.array_equal(first.image, one.image)
+
+
+def test_without_spares_nothing_is_kept():
+    solver_of(48).run(max_sweeps=1)
+    assert workers_of(os.getpid()) == []
+
+
+def test_a_process_that_died_while_it_waited_is_not_used():
+    with SpareWorkers() as spares:
+        _, pids = kept_run(spares)
+        os.kill(pids[0], signal.SIGKILL)
+        while alive(pids[0]):
+            time.sleep(0.01)
+        result, others = kept_run(spares)
+        assert pids[0] not in others and pids[1] in others
+        assert not result.notes
+
+
+def test_a_run_that_ends_early_keeps_no_busy_process():
+    def stumble(progress):
+        if progress.update == 20:
+            raise KeyError("my own mistake")
+
+    with SpareWorkers() as spares:
+        with pytest.raises(KeyError):
+            kept_run(spares, disturb=stumble)
+        result, _ = kept_run(spares)
+        assert np.array_equal(result.image, solver_of(48).run(max_sweeps=4).image)
+
+
+def test_a_killed_worker_is_replaced_in_a_kept_pool_too():
+    with SpareWorkers() as spares:
+        kept_run(spares)
+        result, _ = kept_run(spares, disturb=Disturb(signal.SIGKILL))
+        assert "was killed by signal 9; it was replaced" in result.notes[0]
+        assert 1 <= len(workers_of(os.getpid())) <= 2  # one that was still starting isn't kept
+        assert np.array_equal(result.image, solver_of(48).run(max_sweeps=4).image)
+
+
+@pytest.mark.parametrize("delay", [0.3, 2.0, 3.5])
+def test_an_interrupt_of_kept_processes_leaves_nothing(delay):
+    timer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt), SpareWorkers() as spares:
+        timer.start()
+        for _ in range(200):
+            kept_run(spares)
+    timer.join()
 
 
 def started():

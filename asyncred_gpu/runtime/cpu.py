@@ -22,9 +22,11 @@ from ..blocks import FloatArray
 from ..interrupts import undisturbed
 from ..slots import Slot, slot_layout
 from ..task import Task
-from .base import Event, Lost, Started, WorkerError, WorkerSetup
+from .base import Event, Lost, Published, Started, WorkerError, WorkerSetup
+from .descriptors import send_descriptors
 from .messages import Failed, Grant, Launch, Prime, Ready, Setup
 from .shared import anonymous_memory, shared_object
+from .spares import Spare, SpareWorkers
 
 STARTUP_SECONDS = 120.0
 # One thread a worker: the pool is the parallelism. And glibc keeps what was freed: a network's activations would
@@ -45,15 +47,22 @@ def available_cores() -> list[int]:
 
 
 class CpuRuntime:
-    """A pool of worker processes on one image. Owns the processes, their pipes and the shared memory."""
+    """A pool of worker processes on one image. Owns the processes, their pipes and the shared memory.
 
-    def __init__(self, setup: WorkerSetup, workers: int, image: FloatArray) -> None:
+    Args:
+        image: (rows, cols), where the run begins.
+        spares: where idle processes come from and go to; None: every run starts and ends its own.
+    """
+
+    def __init__(self, setup: WorkerSetup, workers: int, image: FloatArray, spares: SpareWorkers | None = None) -> None:
         self._layout = slot_layout(setup.operator)
         self._cores = available_cores()
         # Runs side by side don't all begin on the first core.
         self._first_core = os.getpid() if workers < len(self._cores) else 0
         self._processes: list[subprocess.Popen[bytes] | None] = [None] * workers
         self._pipes: list[Connection | None] = [None] * workers
+        self._answers_due = [0] * workers  # a worker that owes none is idle
+        self._spares = spares
         self._memory_fd = self._setup_fd = -1
         self._closed = False
         try:
@@ -86,25 +95,34 @@ class CpuRuntime:
             self._start_process(worker)
 
     def _start_process(self, worker: int) -> None:
+        spare = None if self._spares is None else self._spares.take()
+        if spare is None:
+            self._start_anew(worker)
+        else:
+            self._processes[worker], self._pipes[worker] = spare
+        core = self._cores[(self._first_core + worker) % len(self._cores)] if sys.platform == "linux" else None
+        self._answers_due[worker] = 1
+        pipe = self._pipe(worker)
+        try:
+            pipe.send(Setup(worker, core, self._layout, _import_path()))
+            send_descriptors(pipe, (self._memory_fd, self._setup_fd))
+        except (BrokenPipeError, ConnectionResetError):
+            return  # it died at once: wait() or _expect_ready() will find out and say how
+
+    def _start_anew(self, worker: int) -> None:
         here, there = socket.socketpair()
         for end in (here, there):
             end.setblocking(True)  # whatever socket.setdefaulttimeout() the user's program set
         # Owned before the process exists: if anything interrupts its start, closing the pipe ends it.
-        pipe = self._pipes[worker] = Connection(here.detach())
+        self._pipes[worker] = Connection(here.detach())
         with there:
-            descriptors = (there.fileno(), self._memory_fd, self._setup_fd)
             self._processes[worker] = subprocess.Popen(
                 [sys.executable, "-P", "-m", "asyncred_gpu.runtime.worker", str(there.fileno())],
-                pass_fds=descriptors,
+                pass_fds=(there.fileno(),),
                 stdin=subprocess.DEVNULL,
                 env=os.environ | WORKER_ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(_import_path(os.pathsep))},
                 start_new_session=True,  # Ctrl-C is the parent's to handle
             )
-        core = self._cores[(self._first_core + worker) % len(self._cores)] if sys.platform == "linux" else None
-        try:
-            pipe.send(Setup(worker, core, self._layout, self._memory_fd, self._setup_fd, _import_path()))
-        except (BrokenPipeError, ConnectionResetError):
-            return  # it died at once: wait() or _expect_ready() will find out and say how
 
     def _expect_ready(self, worker: int, doing: str) -> None:
         """Wait until the worker says Ready, or raise with what happened instead."""
@@ -125,6 +143,7 @@ class CpuRuntime:
             ) from error
         if isinstance(message, Failed):
             raise failure(message)
+        self._answers_due[worker] -= 1
 
     def _pipe(self, worker: int) -> Connection:
         pipe = self._pipes[worker]
@@ -156,7 +175,9 @@ class CpuRuntime:
         """Fill the shares of the start image, each worker its part."""
         blocks = range(len(self.slots))
         for worker in range(self.workers):
-            self._send(worker, Prime(tuple(blocks[worker :: self.workers])))
+            part = tuple(blocks[worker :: self.workers])
+            self._answers_due[worker] += len(part)
+            self._send(worker, Prime(part))
         for block in blocks:  # one answer a block, so that a long list isn't taken for a hang
             self._expect_ready(block % self.workers, "projecting the start image")
 
@@ -164,6 +185,7 @@ class CpuRuntime:
         return self.slots[block][slot].pixels
 
     def launch(self, worker: int, tasks: Sequence[Task]) -> None:
+        self._answers_due[worker] += len(tasks)
         self._send(worker, Launch(tuple(tasks)))
 
     def grant(self, worker: int, number: int) -> None:
@@ -190,6 +212,8 @@ class CpuRuntime:
             return Lost(worker, self._fate(worker))
         if isinstance(message, Failed):
             raise failure(message)
+        if isinstance(message, Ready | Published):
+            self._answers_due[worker] -= 1
         if isinstance(message, Ready):
             return Started(worker)
         return message  # type: ignore[no-any-return]
@@ -205,6 +229,8 @@ class CpuRuntime:
     def _close(self) -> None:
         if self._closed:
             return
+        for worker in range(self.workers):
+            self._keep(worker)
         for process, pipe in zip(self._processes, self._pipes, strict=True):  # all of them, before any is waited for
             if pipe is not None:
                 pipe.close()
@@ -216,6 +242,15 @@ class CpuRuntime:
         for descriptor in (self._memory_fd, self._setup_fd):
             if descriptor >= 0:
                 os.close(descriptor)
+
+    def _keep(self, worker: int) -> None:
+        """Give the process to the spares, if it is idle for certain."""
+        process, pipe = self._processes[worker], self._pipes[worker]
+        if self._spares is None or process is None or pipe is None or self._answers_due[worker] != 0:
+            return
+        if process.poll() is None and not pipe.poll():
+            self._processes[worker] = self._pipes[worker] = None
+            self._spares.give(Spare(process, pipe))
 
 
 def failure(message: Failed) -> WorkerError:

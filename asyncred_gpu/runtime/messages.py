@@ -10,13 +10,11 @@ from ..task import Task
 
 @dataclass(frozen=True)
 class Setup:
-    """The first message: who the worker is, what it works on, and where the slots lie."""
+    """A run's first message: who the worker is. Two descriptors follow: the slots' memory, the pickled WorkerSetup."""
 
     worker: int
     core: int | None  # the processor to stay on
     layout: SlotLayout
-    memory: int  # file descriptor of the shared slots
-    setup: int  # file descriptor of the pickled WorkerSetup
     path: tuple[str, ...]  # the parent's import path
 
 
@@ -39,6 +37,11 @@ class Grant:
     """Update `number` may write its back slot."""
 
     number: int
+
+
+@dataclass(frozen=True)
+class Finish:
+    """The run is over; another Setup may come."""
 
 
 @dataclass(frozen=True)

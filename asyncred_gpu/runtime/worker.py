@@ -7,6 +7,7 @@ with the parent, whatever ended that.
 from __future__ import annotations
 
 import ctypes
+import gc
 import mmap
 import os
 import signal
@@ -19,7 +20,8 @@ import torch
 
 from ..worker import BlockUpdate, BlockWorker, Stage
 from .base import Computed, Published, Read, WorkerSetup
-from .messages import Failed, Grant, Launch, Prime, Ready, Setup
+from .descriptors import receive_descriptors
+from .messages import Failed, Finish, Grant, Launch, Prime, Ready, Setup
 from .shared import load_shared
 
 PR_SET_PDEATHSIG = 1
@@ -41,6 +43,12 @@ class Pipe:
         except (EOFError, ConnectionResetError) as error:
             raise Gone from error
 
+    def receive_descriptors(self, count: int) -> list[int]:
+        try:
+            return receive_descriptors(self._connection, count)
+        except (EOFError, ConnectionResetError) as error:
+            raise Gone from error
+
     def send(self, message: object) -> None:
         try:
             self._connection.send(message)
@@ -49,15 +57,17 @@ class Pipe:
 
 
 def main() -> None:
-    """Serve one run."""
+    """Serve one run after the other."""
     die_with_parent()
     pipe = Pipe(int(sys.argv[1]))
     index = -1
     try:
         try:
-            setup: Setup = pipe.receive()
-            index = setup.worker
-            serve(pipe, index, make_worker(setup))
+            while True:
+                setup: Setup = pipe.receive()
+                index = setup.worker
+                serve(pipe, index, make_worker(setup, *pipe.receive_descriptors(2)))
+                gc.collect()  # the last run's slots and network go, before another's come
         except Gone:
             raise
         except BaseException as error:  # whatever it is, the parent must hear of it
@@ -75,21 +85,21 @@ def die_with_parent() -> None:
         sys.exit(1)
 
 
-def make_worker(setup: Setup) -> BlockWorker:
+def make_worker(setup: Setup, memory_fd: int, setup_fd: int) -> BlockWorker:
     """The block worker, on one core, with its view of the shared slots."""
     sys.path[:] = setup.path
     torch.set_num_threads(1)
     if setup.core is not None:
         os.sched_setaffinity(0, {setup.core})
-    worker_setup: WorkerSetup = load_shared(setup.setup)
-    memory = mmap.mmap(setup.memory, setup.layout.nbytes)
-    for descriptor in (setup.setup, setup.memory):
+    worker_setup: WorkerSetup = load_shared(setup_fd)
+    memory = mmap.mmap(memory_fd, setup.layout.nbytes)
+    for descriptor in (setup_fd, memory_fd):
         os.close(descriptor)
     return worker_setup.make_worker(setup.layout.views(memory))
 
 
 def serve(pipe: Pipe, index: int, worker: BlockWorker) -> None:
-    """Answer messages until the pipe ends."""
+    """Answer messages until the run is over."""
     pipe.send(Ready(index))
     while True:
         match pipe.receive():
@@ -99,6 +109,8 @@ def serve(pipe: Pipe, index: int, worker: BlockWorker) -> None:
                     pipe.send(Ready(index))
             case Launch(tasks):
                 run(pipe, index, worker, [BlockUpdate(task) for task in tasks])
+            case Finish():
+                return
 
 
 def run(pipe: Pipe, index: int, worker: BlockWorker, updates: list[BlockUpdate]) -> None:

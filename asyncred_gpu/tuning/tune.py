@@ -20,6 +20,7 @@ from ..denoiser import load_network
 from ..family import SHIPPED, DenoiserFamily
 from ..operators.radon import RadonCT
 from ..result import Status
+from ..runtime.spares import SpareWorkers
 from ..settings import check_choice, check_count, check_image, check_number, check_reference, check_scale
 from ..solver import GpuAsyncRED, choose_scale
 from .criteria import Criterion, Discrepancy, GeneralizedCrossValidation, HeldOut, Measured, Reference, Tunable
@@ -112,8 +113,8 @@ def tune(
     criterion, known = _criterion(method, operator, truth, noise, len(network), seed)
     budget = Budget(_limit("max_sweeps", max_sweeps), _limit("time_limit", time_limit))
     costs = (check_number("first_sweeps", first_sweeps, 1.0), check_number("sweeps", sweeps, 1.0))
-    with TuningDisplay(max_sweeps, quiet=not progress) as display:
-        trials = _Trials(criterion, network, levels, scale, x0, costs, budget, (display, *callbacks), options)
+    with TuningDisplay(max_sweeps, quiet=not progress) as display, SpareWorkers() as spares:
+        trials = _Trials(criterion, network, levels, scale, x0, costs, budget, (display, *callbacks), options, spares)
         try:
             if exhaustive:
                 everything(trials.in_rows, trials.sigmas, levels)
@@ -199,6 +200,7 @@ class _Trials:
         budget: Budget,
         callbacks: tuple[Callable[[Trial], None], ...],
         options: dict[str, Any],
+        spares: SpareWorkers,
     ) -> None:
         self._criterion = criterion
         self._networks = list(networks.items())
@@ -210,6 +212,7 @@ class _Trials:
         self._callbacks = callbacks
         self._options = {"order": "ordered"} | options
         self._momentum = "momentum" in options
+        self._spares = spares
         self._best_state = self._last_state = State(())
         self._began = time.perf_counter()
         self.trials: list[Trial] = []
@@ -239,6 +242,7 @@ class _Trials:
         for place, job in enumerate(self._criterion.jobs):
             x0 = begin.images[place] if begin.images else self._x0
             solver = self._solver(job.operator, network, self._taus[tau] * job.tau_factor)
+            solver.keep_workers(self._spares)
             result = solver.run(max_sweeps=cost, x0=x0)
             finite = finite and result.status is not Status.DIVERGED
             images.append(as_numpy(result.image, "image", 2))
