@@ -35,10 +35,18 @@ class DenoiserFamily:
 
     @property
     def sigmas(self) -> tuple[float, ...]:
-        """The levels to choose among: of the files that are there, or the usual ones."""
+        """The levels to choose among: of the files that are there, or the usual ones.
+
+        Raises:
+            ValueError: the package has no weights of this name.
+        """
         if self.name in CONDITIONAL:
+            weights_path(CONDITIONAL[self.name])
             return LEVELS
-        return shipped_levels(NETWORKS[self.name])
+        levels = shipped_levels(NETWORKS[self.name])
+        if not levels:
+            raise ValueError(f"The package has no weights of {self.name!r}. Train them: scripts/train_denoiser.py.")
+        return levels
 
     def at(self, sigma: Any) -> DnCNN:
         """The network for one level.
@@ -50,7 +58,7 @@ class DenoiserFamily:
         if self.name in CONDITIONAL:
             return self._told(level)
         if level not in self.sigmas:
-            known = ", ".join(f"{known:g}" for known in self.sigmas) or "none"
+            known = ", ".join(f"{known:g}" for known in self.sigmas)
             raise ValueError(
                 f"{self.name!r} has no weights for sigma={level:g}, but for {known}. Pass one of these, 'auto', or "
                 "'dncnn-conditional', which takes any level."

@@ -48,6 +48,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = reconstruct_parser()
     options = parser.parse_args(arguments)
     check_data_options(parser, options)
+    if options.tuning is not None and "auto" not in (options.tau, options.sigma):
+        parser.error(
+            "--tuning is how --tau auto and --sigma auto choose, and neither is given. Pass one, or leave it out"
+        )
     return options
 
 
@@ -92,13 +96,14 @@ def _method_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--tuning",
         choices=["gcv", "held-out", "discrepancy"],
-        default="gcv",
         help="how auto chooses: by generalized cross-validation, by predicting left-out angles, or by a residual as "
         "large as the noise [gcv]",
     )
     group.add_argument("--sweeps", type=number(above=0), default=30.0, help="sweeps at most [30]")
     group.add_argument("--tol", type=number(above=0), help="stop at this ‖G‖²/‖G₀‖²")
-    group.add_argument("--time-limit", type=number(above=0), help="stop after these seconds")
+    group.add_argument(
+        "--time-limit", type=number(above=0), help="stop after these seconds, a search for auto not among them"
+    )
     group.add_argument("--minibatch", type=whole(1), help="angles a gradient uses [all]")
     group.add_argument(
         "--step",

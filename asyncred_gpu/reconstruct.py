@@ -89,7 +89,7 @@ def prepare(options: argparse.Namespace, words: tuple[str, ...]) -> Setup:
 def solve(options: argparse.Namespace, setup: Setup) -> Result:
     """The run itself, under the live display; what is "auto" is chosen before."""
     if setup.solver.chooses:
-        setup.solver.tune(setup.start, progress=not options.quiet, method=options.tuning)
+        setup.solver.tune(progress=not options.quiet, method=options.tuning or "gcv")
     with RunDisplay(quiet=options.quiet) as display:
         return setup.solver.run(
             max_sweeps=options.sweeps,

@@ -59,6 +59,7 @@ def write_report(folder: OutputFolder, setup: Setup, result: Result) -> str:
     if (tuned := setup.solver.tuned) is not None:
         folder.new_file("tuning.md").write_text(f"# What was tried ({tuned.method})\n\n{tuned.table()}", "utf-8")
         tuned.save_figure(folder.new_file("tuning.png"))
+        folder.write_image("start.tif", np.asarray(tuned.image, np.float32))  # a replay begins there
     folder.write_settings("settings.json", _settings(setup, result, scores))
     _write_figures(folder, setup, result, images, scores)
     return "\n".join([*_summary(result, scores), f"results in {folder.path}"])

@@ -143,7 +143,8 @@ class Result:
         count from when the workers were ready. The block of an update of the whole image is −1.
     schedule: can be saved, and replayed; None from a method of whole images.
     settings: every setting as it was used. notes: what the run did on its own (a step shrunk, a worker replaced).
-    timings: seconds of "setup" (start image, constants), "start" (workers) and "run".
+    timings: seconds of "setup" (start image, constants), "start" (workers) and "run"; before them of "tuning", if τ or
+        σ was chosen first.
     """
 
     image: Any

@@ -191,5 +191,5 @@ def check_replay(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> Non
     if changed:
         raise ValueError(
             f"The schedule was recorded with other settings: {'; '.join(changed)}. "
-            "Replay it with a solver made with the recorded settings (schedule.settings)."
+            "Replay it with a solver made with the recorded settings (schedule.settings), from the x0 it began with."
         )

@@ -7,6 +7,7 @@ Kamilov, ICLR 2021). Theorem 1 covers step="theory", momentum=0, sampling="unifo
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -159,7 +160,7 @@ class GpuAsyncRED:
         }
         self.halo, self.whole = resolve_halo(pad, self.network), pad == "full"
         self.step, self.momentum, self.sampling, self.order = check_solver_choices(step, momentum, sampling, order)
-        self.intensity_scale = check_scale(intensity_scale)
+        self.intensity_scale = self._given_scale = check_scale(intensity_scale)
         self.nonnegative = bool(nonnegative)
         self.precision = resolve_precision(precision, self._kind)
         self.seed = check_count("seed", seed, 0)
@@ -201,7 +202,7 @@ class GpuAsyncRED:
         if not self.chooses:
             raise ValueError('Neither tau nor sigma is "auto", so there is nothing to choose. Pass tau="auto".')
         trials = self._trial_options | ({"momentum": self.momentum} if self.momentum else {})
-        self.tuned = self._wanted.choose(self.operator, x0, self.intensity_scale, trials | options)
+        self.tuned = self._wanted.choose(self.operator, x0, self._given_scale, trials | options)
         self.tau, self.network = self.tuned.tau, self.tuned.denoiser
         self.intensity_scale = self.tuned.intensity_scale
         return self.tuned
@@ -210,7 +211,7 @@ class GpuAsyncRED:
         """Where the run begins, and a note, after σ and τ are chosen."""
         if not self.chooses:
             return x0, ()
-        tuned = self.tuned or self.tune(x0, progress=False)
+        tuned = self.tuned or self.tune(x0, progress=sys.stderr.isatty())
         begin = tuned.image if isinstance(x0, str) and x0 == "auto" else x0
         return begin, (note_of(tuned, self._wanted), *tuned.notes)
 
@@ -246,6 +247,12 @@ class GpuAsyncRED:
     def keep_workers(self, spares: SpareWorkers) -> None:
         """Take the CPU's worker processes from there, and leave them there, for runs one after the other."""
         self._spares = spares
+
+    def prepared_operator(self) -> Any:
+        """The operator, on this solver's blocks; on a GPU, what comes before a run is then computed there."""
+        if self._kind != "cpu":
+            self._open()
+        return self.operator
 
     def _open(self) -> RuntimeFactory:
         """What makes the runtime; on a GPU the operator prepares itself there, too."""
@@ -283,7 +290,7 @@ class GpuAsyncRED:
                 "A schedule belongs to one τ and one network, and here one of them is still to be chosen. Pass "
                 "those of the recorded run (schedule.settings)."
             )
-        began = time.perf_counter()
+        began, searches = time.perf_counter(), self.chooses and self.tuned is None
         x0, chosen = self._choose_what_is_wanted(x0)
         begun = time.perf_counter()
         make_runtime = make_runtime or self._open()
@@ -310,7 +317,7 @@ class GpuAsyncRED:
             image = grid.join([runtime.pixels(i, int(slot)) for i, slot in enumerate(buffer.front())])
             seconds = engine.seconds
         timings = {"setup": setup - begun, "start": started - setup, "run": seconds}
-        if chosen:
+        if searches:
             timings = {"tuning": begun - began, **timings}
         return Result(
             image=self.operator.like_input(image),
@@ -318,7 +325,7 @@ class GpuAsyncRED:
             history=monitor.history(),
             schedule=self._schedule(engine, prepared, schedule),
             settings=self._settings(prepared),
-            notes=(*chosen, *prepared.notes, *runtime.notes, *engine.notes),
+            notes=tuple(dict.fromkeys((*chosen, *prepared.notes, *runtime.notes, *engine.notes))),
             timings=timings,
         )
 
@@ -483,6 +490,7 @@ class GpuAsyncRED:
             "max_staleness": self.parallelism.max_staleness,
             "device": ",".join(self.devices),
             "seed": self.seed,
+            **({} if self.tuned is None else {"sigma": self.tuned.sigma}),
         }
 
     def _check_schedule(self, replay: Schedule | str | Path) -> Schedule:

@@ -26,7 +26,7 @@ from asyncred_gpu.models.phantoms import make_phantoms
 from asyncred_gpu.operators.radon import project
 from asyncred_gpu.options import Parser, begin, whole
 from asyncred_gpu.tuning import Trial, Tuned, estimate_noise, tune
-from asyncred_gpu.tuning.tune import TAUS
+from asyncred_gpu.tuning.tune import FIRST_SWEEPS, SWEEPS, TAUS
 
 # Noise as a share of the largest line integral.
 LOW, HIGH = 0.001, 0.004
@@ -43,7 +43,7 @@ chosen one has.
 
 - gcv: generalized cross-validation on the whole grid. gcv search: the same by the search that `tune` does, which tries
   fewer pairs; the SNR is that of the grid at its choice.
-- held-out: every eighth angle left out, twice.
+- held-out: every eighth angle left out, twice, σ as gcv chose it.
 - discrepancy: residual as large as the noise estimated, σ as gcv chose it.
 
 """
@@ -55,7 +55,7 @@ COLUMNS = (
     "best, dB (σ, τ)",
     "gcv lost (σ, τ)",
     "gcv search lost (trials)",
-    "held-out lost (σ, τ)",
+    "held-out lost (τ)",
     "discrepancy lost (τ)",
 )
 
@@ -101,7 +101,8 @@ def measure(scan: Scan, denoiser: str, options: argparse.Namespace) -> dict[str,
         settings |= {"first_sweeps": 5, "sweeps": 2}
     grid = tune(operator, denoiser, exhaustive=True, **settings)
     walked = tune(operator, denoiser, **settings)
-    left_out = tune(operator, denoiser, method="held-out", exhaustive=True, **settings)
+    family = DenoiserFamily(denoiser)
+    left_out = tune(operator, family, [grid.best.sigma], method="held-out", exhaustive=True, **settings)
     noise = estimate_noise(operator.sinogram)
     return {
         "scan": scan.key,
@@ -115,6 +116,7 @@ def measure(scan: Scan, denoiser: str, options: argparse.Namespace) -> dict[str,
         "search_seconds": sum(trial.seconds for trial in walked.trials),
         "grid": rows(grid),
         "search": rows(walked),
+        "chosen": row(walked.best),
         "held_out": rows(left_out),
     }
 
@@ -138,7 +140,7 @@ def row(trial: Trial) -> dict[str, Any]:
 
 def line(found: dict[str, Any]) -> str:
     """A row of the table."""
-    grid = {(entry["sigma"], entry["tau"]): entry for entry in found["grid"]}
+    grid = {(entry["sigma"], entry["tau"]): entry for entry in found["grid"] if entry["snr"] is not None}
     best = max(grid.values(), key=lambda entry: entry["snr"])
 
     def lost(choice: dict[str, Any]) -> str:
@@ -147,22 +149,24 @@ def line(found: dict[str, Any]) -> str:
     def least(entries: list[dict[str, Any]]) -> dict[str, Any]:
         return min(entries, key=lambda entry: float(entry["score"]))
 
-    gcv, walked, held_out = least(found["grid"]), least(found["search"]), least(found["held_out"])
-    same_sigma = [entry for entry in found["grid"] if entry["sigma"] == gcv["sigma"]]
+    gcv, walked, held_out = least(found["grid"]), found["chosen"], least(found["held_out"])
+    same_sigma = [entry for entry in grid.values() if entry["sigma"] == gcv["sigma"]]
     morozov = min(same_sigma, key=lambda entry: abs(np.log(entry["misfit"] / found["noise_estimated"])))
     return (
         f"| {found['name']} | {found['angles']} | {100 * found['noise']:g} % | {found['fbp']:.2f} "
         f"| {best['snr']:.2f} ({best['sigma']:g}, {best['tau']:.3g}) "
         f"| {lost(gcv)} ({gcv['sigma']:g}, {gcv['tau']:.3g}) "
         f"| {lost(walked)} ({len(found['search'])} of {len(grid)}) "
-        f"| {lost(held_out)} ({held_out['sigma']:g}, {held_out['tau']:.3g}) "
+        f"| {lost(held_out)} ({held_out['tau']:.3g}) "
         f"| {lost(morozov)} ({morozov['tau']:.3g}) |\n"
     )
 
 
 def write(stem: Path, known: dict[str, Any], options: argparse.Namespace) -> None:
     """The numbers and the report, whole."""
-    stem.with_suffix(".json").write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n")
+    settings = {"size": options.size, "quick": options.quick, "denoiser": options.denoiser}
+    content = json.dumps({"settings": settings, "scans": known}, indent=1, ensure_ascii=False)
+    stem.with_suffix(".json").write_text(content + "\n")
     first = next(iter(known.values()))
     text = HEAD.format(
         denoiser=options.denoiser,
@@ -171,8 +175,8 @@ def write(stem: Path, known: dict[str, Any], options: argparse.Namespace) -> Non
         least=USED_TAUS[0],
         largest=USED_TAUS[-1],
         sigmas=", ".join(f"{sigma:g}" for sigma in sorted({entry["sigma"] for entry in first["grid"]})),
-        first=5 if options.quick else 25,
-        sweeps=2 if options.quick else 10,
+        first=5 if options.quick else FIRST_SWEEPS,
+        sweeps=2 if options.quick else SWEEPS,
     )
     text += f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}\n"
     text += "".join(line(found) for found in known.values())
@@ -200,9 +204,16 @@ def main(words: Sequence[str] | None = None) -> int:
     options.output.mkdir(parents=True, exist_ok=True)
     stem = options.output / ("tuning" if options.denoiser == "dncnn" else f"tuning_{options.denoiser}")
     file = stem.with_suffix(".json")
-    known = json.loads(file.read_text()) if file.exists() else {}
+    settings = {"size": options.size, "quick": options.quick, "denoiser": options.denoiser}
+    stored = json.loads(file.read_text()) if file.exists() else {"settings": settings, "scans": {}}
+    if stored["settings"] != settings:
+        print(
+            f"error: {file} has other settings: {stored['settings']}. Pass them, or another --output.", file=sys.stderr
+        )
+        return 2
+    known = stored["scans"]
     for scan in scans(options.size):
-        key = f"{options.size}: {scan.key}"
+        key = scan.key
         if key not in known:
             print(key, flush=True)
             known[key] = measure(scan, options.denoiser, options)

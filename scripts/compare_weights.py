@@ -73,7 +73,9 @@ def best(operator: RadonCT, image: FloatArray, family: str, options: argparse.Na
 
 def write(stem: Path, known: dict[str, dict[str, Any]], options: argparse.Namespace) -> None:
     """The numbers and the report, whole."""
-    stem.with_suffix(".json").write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n")
+    settings = {name: getattr(options, name) for name in ("size", "angles", "noise", "sweeps")}
+    content = json.dumps({"settings": settings, "scans": known}, indent=1, ensure_ascii=False)
+    stem.with_suffix(".json").write_text(content + "\n")
     families = [family for family in SHIPPED if any(family in found for found in known.values())]
     columns = ["scan", "FBP", *families]
     if len(families) > 1:
@@ -107,13 +109,23 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
 def main(words: Sequence[str] | None = None) -> int:
     """Measure what isn't in the report yet."""
     options = parse(begin(words))
-    for family in options.families:
-        if not DenoiserFamily(family).sigmas:
-            print(f"error: the package has no weights of {family}. Train them with scripts/train_denoiser.py.")
-            return 2
-    options.output.mkdir(parents=True, exist_ok=True)
     stem = options.output / "weights"
-    known = json.loads(stem.with_suffix(".json").read_text()) if stem.with_suffix(".json").exists() else {}
+    settings = {name: getattr(options, name) for name in ("size", "angles", "noise", "sweeps")}
+    known: dict[str, Any] = {}
+    try:
+        for family in options.families:
+            assert DenoiserFamily(family).sigmas
+        if stem.with_suffix(".json").exists():
+            stored = json.loads(stem.with_suffix(".json").read_text())
+            if stored["settings"] != settings:
+                raise ValueError(
+                    f"{stem}.json has other settings: {stored['settings']}. Pass them, or another --output."
+                )
+            known = stored["scans"]
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    options.output.mkdir(parents=True, exist_ok=True)
     for name, image in images(options.size).items():
         operator = scan(image, options.angles, options.noise)
         entry = known.setdefault(name, {"FBP": snr(operator.fbp(), image)})

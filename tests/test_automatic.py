@@ -61,7 +61,6 @@ def test_a_family_knows_its_levels(weights):
         same = load_denoiser("dncnn", sigma=level)
         assert all(map(torch.equal, family.at(level).parameters(), same.parameters()))
     assert not torch.equal(family.at(5).layers[0].weight, family.at(10).layers[0].weight)
-    assert DenoiserFamily("dncnn-ct").sigmas == ()
     assert load_denoiser(family) is family
 
 
@@ -95,6 +94,19 @@ def test_the_conditional_network_is_told_its_level(weights):
     for level in (1, 31):
         with pytest.raises(ValueError, match=f"was trained for sigma from 2 to 30, not {level}"):
             load_denoiser("dncnn-conditional", sigma=level)
+
+
+def test_a_family_without_weights_is_refused(weights, ct):
+    (weights / "dncnn_conditional.safetensors").unlink()
+    for use in (
+        lambda: GpuAsyncRED(ct, load_denoiser("dncnn-ct", sigma="auto")),
+        lambda: tuning.tune(ct, "dncnn-ct", progress=False),
+        lambda: load_denoiser("dncnn-ct", sigma=5),
+    ):
+        with pytest.raises(ValueError, match="has no weights of 'dncnn-ct'"):
+            use()
+    with pytest.raises(ValueError, match="No weights are named 'dncnn_conditional'"):
+        tuning.tune(ct, "dncnn-conditional", progress=False)
 
 
 def test_only_shipped_families_have_a_sigma_to_choose(weights):
@@ -132,7 +144,8 @@ def test_tau_and_sigma_are_chosen_before_the_first_run_alone(one_process, weight
     assert result.settings["tau"] == tuned.tau
     assert result.settings["intensity_scale"] == tuned.intensity_scale
     assert f"gcv chose σ = {tuned.sigma:g}/255 and τ = {tuned.tau:.3g} (9 tried)" in result.notes[0]
-    assert "tuning" in result.timings
+    assert result.settings["sigma"] == tuned.sigma
+    assert "tuning" not in result.timings  # it was before
 
     plain = GpuAsyncRED(
         ct, expected, tau=tuned.tau, intensity_scale=tuned.intensity_scale, order="ordered", **OPTIONS
@@ -153,7 +166,15 @@ def test_run_chooses_by_itself(one_process, weights, ct, quick_search):
     result = solver.run(max_sweeps=1)
     assert solver.tuned is not None
     assert solver.tuned.sigma is None
+    assert result.timings["tuning"] > 0
     assert result.notes[0].startswith(f"gcv chose τ = {solver.tau:.3g}")
+
+
+def test_a_second_search_begins_anew(one_process, weights, ct):
+    solver = GpuAsyncRED(ct, DnCNN(2, 4), tau="auto", **OPTIONS)
+    start = ct.fbp()
+    scales = [solver.tune(x0=start * factor, taus=(0.1,), **FEW).intensity_scale for factor in (1, 10)]
+    assert scales[1] == pytest.approx(10 * scales[0])
 
 
 def test_a_given_tau_stays_when_sigma_is_chosen(one_process, weights, ct):
@@ -191,6 +212,7 @@ def test_the_command_chooses_and_shows_what_it_tried(one_process, weights, quick
     assert "trial 1: σ = 5" in said.err
     assert "| σ | τ | score |" in (folder / "tuning.md").read_text()
     assert (folder / "tuning.png").stat().st_size > 5000
+    assert (folder / "start.tif").exists()
     settings = json.loads((folder / "settings.json").read_text())
     assert f"τ = {settings['solver']['tau']:.3g}" in said.out
     shutil.rmtree(folder)
@@ -203,3 +225,9 @@ def test_the_command_refuses_a_search_that_cannot_be(one_process, weights, tmp_p
     words = ["--size", "32", "--angles", "20", "--tau", "auto", "--sigma", "auto", "--tuning", "discrepancy"]
     assert main([*words, "--output", str(tmp_path / "out")]) == 2
     assert "which every σ reaches with some τ" in capsys.readouterr().err
+
+
+def test_a_way_to_choose_without_anything_to_choose_is_refused(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["--tuning", "held-out"])
+    assert "--tuning is how --tau auto and --sigma auto choose, and neither is given" in capsys.readouterr().err

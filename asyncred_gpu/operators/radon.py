@@ -138,7 +138,6 @@ class RadonCT:
         """
         weights = None if self.weights is None else self.weights[indices]
         g = self.geometry
-        projector = "astra" if self._astra_on_device else self.projector
         other = type(self)(
             self.sinogram[indices],
             g.angles[indices],
@@ -146,10 +145,10 @@ class RadonCT:
             g.spacing,
             g.center,
             weights,
-            projector,
+            self.projector,
             self.normalize,
         )
-        other._convert = self._convert
+        other._convert, other._astra_on_device = self._convert, self._astra_on_device
         return other.with_blocks(self.grid)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from ..blocks import FloatArray, IndexArray
 from ..metrics import snr
 from ..operators.base import BlockOperator
 from ..operators.radon import RadonCT
-from .noise import estimate_noise
+from .noise import FEWEST, estimate_noise
 from .trial import Score
 
 # The perturbation of the data, in units of their noise: the denoiser is to see a difference of the noise's size.
@@ -138,16 +138,21 @@ class HeldOut:
     name = "held-out"
 
     def __init__(self, operator: Measured, reference: FloatArray | None = None) -> None:
-        count = operator.measurements
-        if count < 2 * FOLD:
+        weights = operator.precision_weights
+        everything = np.arange(operator.measurements)
+        if weights is not None:  # of a scan: an angle without any can't be predicted
+            everything = everything[weights.any(axis=1)]
+        if len(everything) < 2 * FOLD:
             raise ValueError(
-                f"The operator has {count} measurements: every {FOLD}th is left out, which takes {2 * FOLD} or more. "
-                "Pass method='gcv'."
+                f"The operator has {len(everything)} measurements: every {FOLD}th is left out, which takes {2 * FOLD} "
+                "or more. Pass method='gcv'."
             )
-        everything = np.arange(count)
         starts = [(2 * fold + 1) * FOLD // (2 * FOLDS) for fold in range(FOLDS)]
         self._out = tuple(operator.restricted(everything[start::FOLD]) for start in starts)
-        kept = (operator.restricted(np.delete(everything, np.s_[start::FOLD])) for start in starts)
+        kept = (
+            operator.restricted(np.setdiff1d(np.arange(operator.measurements), everything[start::FOLD]))
+            for start in starts
+        )
         self.jobs: tuple[Job, ...] = tuple(Job(part, part.scale / operator.scale) for part in kept)
         self._reference = reference
 
@@ -184,10 +189,19 @@ def misfit(operator: Measured, image: FloatArray) -> float:
 
 
 def noise_scale(operator: Measured) -> float:
-    """About the size of the noise of W^½y: estimated for a sinogram, else a share of the measurements."""
+    """About the size of the noise of W^½y: estimated for a sinogram, else a share of the measurements.
+
+    Raises:
+        ValueError: all measurements are zero.
+    """
     y, weights = operator.measured, operator.precision_weights
     whitened = y if weights is None else y * np.sqrt(weights)
     size = float(np.sqrt(np.mean(whitened.astype(np.float64) ** 2)))
-    if not isinstance(operator, RadonCT):
+    if size == 0:
+        raise ValueError("The measurements are zero everywhere: there is nothing to choose σ and τ by.")
+    if not isinstance(operator, RadonCT) or y.shape[1] < FEWEST:
         return SHARE_OF_DATA * size
-    return max(estimate_noise(whitened), 1e-5 * size)
+    try:
+        return max(estimate_noise(y, weights), 1e-5 * size)
+    except ValueError:  # too many gaps among the weights
+        return SHARE_OF_DATA * size

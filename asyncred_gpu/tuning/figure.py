@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,8 +32,10 @@ def draw(trials: Sequence[Trial], best: Trial, method: str, path: Path) -> None:
     figure = Figure(figsize=(5.5 * len(panels), 4), layout="constrained")
     for number, (label, value) in enumerate(panels, start=1):
         _panel(figure.add_subplot(1, len(panels), number), trials, best, label, value)
+    content = io.BytesIO()  # first, so that a format that can't be leaves no empty file behind
+    figure.savefig(content, format=path.suffix.removeprefix(".") or "png", dpi=110)
     with path.open("xb") as file:
-        figure.savefig(file, format=path.suffix.removeprefix(".") or "png", dpi=110)
+        file.write(content.getvalue())
 
 
 def _panel(

@@ -11,7 +11,7 @@ from ..blocks import FloatArray
 class Score:
     """How good a reconstruction is by one criterion: the lower the better.
 
-    misfit: ‖W^½(A x − y)‖ over the square root of the number of measurements, in units of y.
+    misfit: ‖W^½(A x − y)‖ over the square root of the number of measurements, in units of W^½y (of y without weights).
     freedom: how much of a change of y the prediction A x follows, 0 to 1; None where nothing measures it.
     snr: in dB, with a reference.
     """

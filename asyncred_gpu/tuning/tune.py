@@ -21,7 +21,15 @@ from ..family import SHIPPED, DenoiserFamily
 from ..operators.radon import RadonCT
 from ..result import Status
 from ..runtime.spares import SpareWorkers
-from ..settings import check_choice, check_count, check_image, check_number, check_reference, check_scale
+from ..settings import (
+    check_callbacks,
+    check_choice,
+    check_count,
+    check_image,
+    check_number,
+    check_reference,
+    check_scale,
+)
 from ..solver import GpuAsyncRED, choose_scale
 from .criteria import Criterion, Discrepancy, GeneralizedCrossValidation, HeldOut, Measured, Reference, Tunable
 from .display import TuningDisplay
@@ -34,9 +42,12 @@ METHODS = ("gcv", "held-out", "discrepancy", "reference")
 # Four a decade: beside the best one the SNR is within about 0.3 dB.
 TAUS = tuple(float(f"{10.0**power:.3g}") for power in np.arange(-3.0, 0.01, 0.25))
 TAU_TO_BEGIN = 0.05
-# The first trial begins at the operator's own start, the others at another trial's image.
-FIRST_SWEEPS, SWEEPS = 25.0, 10.0
+# The first trial begins at the operator's own start, the others at another trial's image. With 25 and 10 sweeps the
+# score still depends on the way: on a 256² retina it was least at τ = 0.03, with 50 and 20, or 120 and 60, at 0.06.
+FIRST_SWEEPS, SWEEPS = 50.0, 20.0
 MOMENTUM = 0.8
+# How often the best one is looked for again among its neighbours; and what share its score may still change by.
+MOST_ROUNDS, CONVERGED = 3, 0.1
 
 
 class TuningError(RuntimeError):
@@ -59,7 +70,7 @@ def tune(
     operator: Measured,
     denoiser: Any = "dncnn",
     sigmas: Sequence[float] | None = None,
-    taus: Sequence[float] = TAUS,
+    taus: Sequence[float] | None = None,
     method: str = "gcv",
     reference: Any = None,
     noise: float | None = None,
@@ -81,13 +92,17 @@ def tune(
         denoiser: a shipped family ("dncnn", "dncnn-ct", "dncnn-conditional", or `load_denoiser(name, sigma="auto")`),
             whose σ is chosen, too; or whatever else `load_denoiser` takes, whose τ alone is.
         sigmas: of a family, the levels to choose among, grey levels of 255; None: all it has.
-        taus: the τ to choose among.
+        taus: the τ to choose among; None: from 0.001 to 1, four a decade, times the operator's Lipschitz constant (1
+            for a normalized one).
         method: "gcv", generalized cross-validation: needs nothing, assumes white noise. "held-out": the prediction of
             left-out angles (CT) or rows (CS); takes too little of the prior where angles are few. "discrepancy": the
             residual as large as the noise; for one σ, and it takes too much of the prior. "reference": the best SNR.
         reference: the true image, (rows, cols): for "reference"; the other methods only report its SNR.
-        noise: standard deviation of the measurements' noise for "discrepancy"; None: `estimate_noise`.
-        x0: where the first trial begins, as of `GpuAsyncRED.run`.
+        noise: for "discrepancy": standard deviation of the measurements' noise, with weights of that of W^½y; None:
+            `estimate_noise`.
+        x0: where the first trial begins, as of `GpuAsyncRED.run`. Where that is far from the end (compressed sensing),
+            pass `warm_start(…)`: trials that haven't converged choose too little of the prior, or too much. For
+            "held-out", an image made from all measurements has seen those left out.
         intensity_scale: c of R_c(x) = c·R(x/c) in all trials; "auto": as `GpuAsyncRED` takes it from x0.
         first_sweeps, sweeps: of the first trial, which begins at x0, and of the others, which begin at another's image.
         max_sweeps, time_limit: what the search may cost, in sweeps of all reconstructions together, and in seconds.
@@ -104,8 +119,13 @@ def tune(
             "with_measurements and restricted, as RadonCT and BlockCS have them. Pass tau as a number."
         )
     check_choice("method", method, METHODS)
-    levels = _levels(taus, "taus")
+    check_callbacks(callbacks)
     network = _networks(denoiser, sigmas)
+    # On a GPU what comes before a run, and the predictions A x, are computed there.
+    solver = GpuAsyncRED(operator, next(iter(network.values())), 1.0, **{"order": "ordered"} | options)
+    operator = solver.prepared_operator()
+    lipschitz = operator.lipschitz
+    levels = tuple(tau * lipschitz for tau in TAUS) if taus is None else _levels(taus, "taus")
     truth = None if reference is None else check_reference(reference, operator.image_shape)
     image = operator.start(x0) if isinstance(x0, str) else check_image("x0", x0, operator.image_shape)
     scale = choose_scale(check_scale(intensity_scale), image, operator)
@@ -119,7 +139,8 @@ def tune(
             if exhaustive:
                 everything(trials.in_rows, trials.sigmas, levels)
             else:
-                search(trials.near_the_best, trials.sigmas, levels, (0, nearest(levels, TAU_TO_BEGIN)))
+                search(trials.near_the_best, trials.sigmas, levels, (0, nearest(levels, TAU_TO_BEGIN * lipschitz)))
+                trials.confirm()
         except BudgetSpent:
             trials.notes.append("The budget ended the search; the choice is the best of what was tried.")
     return trials.result(method, known)
@@ -143,10 +164,13 @@ def _networks(denoiser: Any, sigmas: Sequence[float] | None) -> dict[float | Non
 
 def _levels(values: Any, name: str) -> tuple[float, ...]:
     """Positive numbers, ascending."""
-    found = tuple(sorted(values)) if isinstance(values, Sequence | np.ndarray) and not isinstance(values, str) else ()
-    if not found or not all(check_number(name, value, 0.0) > 0 for value in found):
+    try:
+        found = np.unique(np.asarray(values, np.float64))
+    except (TypeError, ValueError):
+        found = np.zeros(0)
+    if np.ndim(values) != 1 or not found.size or not (np.isfinite(found) & (found > 0)).all():
         raise ValueError(f"{name}={values!r} isn't a list of positive numbers. Pass some, such as {list(TAUS[:3])}.")
-    return tuple(float(value) for value in found)
+    return tuple(found.tolist())
 
 
 def _limit(name: str, value: float | None) -> float:
@@ -182,8 +206,7 @@ def _criterion(
 
 
 def _noise_of(operator: Measured) -> float:
-    weights = operator.precision_weights
-    return estimate_noise(operator.measured if weights is None else operator.measured * np.sqrt(weights))
+    return estimate_noise(operator.measured, operator.precision_weights)
 
 
 class _Trials:
@@ -214,6 +237,7 @@ class _Trials:
         self._momentum = "momentum" in options
         self._spares = spares
         self._best_state = self._last_state = State(())
+        self._best_place = (0, 0)
         self._began = time.perf_counter()
         self.trials: list[Trial] = []
         self.best: Trial | None = None
@@ -245,17 +269,41 @@ class _Trials:
             solver.keep_workers(self._spares)
             result = solver.run(max_sweeps=cost, x0=x0)
             finite = finite and result.status is not Status.DIVERGED
+            self.notes += [note for note in result.notes if note not in self.notes]
             images.append(as_numpy(result.image, "image", 2))
         score = self._criterion.score(tuple(images)) if finite else Score(math.inf, math.inf)
         trial = Trial(level, self._taus[tau], score, cost * len(images), time.perf_counter() - began)
         self.trials.append(trial)
-        if finite:
-            self._last_state = State(tuple(images))
-        if finite and (self.best is None or score.value < self.best.score.value):
-            self.best, self._best_state = trial, self._last_state
+        self._last_state = State(tuple(images)) if finite else State(())
+        again = self.best is not None and (self.best.sigma, self.best.tau) == (trial.sigma, trial.tau)
+        if finite and (self.best is None or again or score.value < self.best.score.value):
+            self.best, self._best_state, self._best_place = trial, self._last_state, (sigma, tau)
         for callback in self._callbacks:
             callback(trial)
         return score.value
+
+    def confirm(self) -> None:
+        """Try the best pair and its neighbours again, all from its images, until it stays the best.
+
+        Trials on the way were scored at different distances from their ends.
+        """
+        for _ in range(MOST_ROUNDS):
+            if self.best is None:
+                return
+            place, before = self._best_place, self.best.score.value
+            sigma, tau = place
+            self.near_the_best(sigma, tau)
+            change = abs(self.best.score.value - before) / before if before > 0 else 0.0
+            for neighbour in (tau + 1, tau - 1):
+                if 0 <= neighbour < len(self._taus) and self._best_place == place:
+                    self.near_the_best(sigma, neighbour)
+            if self._best_place == place:
+                break
+        if change > CONVERGED and self._criterion.name != "discrepancy":
+            self.notes.append(
+                f"The trials hadn't converged: {self._costs[1]:g} more sweeps changed the best one's score by "
+                f"{100 * change:.0f} %. Pass more first_sweeps and sweeps, or x0=warm_start(…)."
+            )
 
     def _spend(self, sweeps: float) -> None:
         spent = sum(trial.sweeps for trial in self.trials)
@@ -273,7 +321,8 @@ class _Trials:
     def result(self, method: str, noise: float | None) -> Tuned:
         if self.best is None:
             raise TuningError(
-                "Every reconstruction diverged, so no σ and τ could be chosen. Pass step='theory', or fewer workers."
+                "Every reconstruction tried diverged, so no σ and τ could be chosen. Pass step='theory', or fewer "
+                "workers."
             )
         edges = []
         if len(self._taus) > 1 and self.best.tau in (self._taus[0], self._taus[-1]):

@@ -9,7 +9,6 @@ from typing import Any
 from torch import nn
 
 from ..blocks import FloatArray
-from .figure import draw
 from .trial import Trial
 
 COLUMNS = ("σ", "τ", "score", "misfit", "freedom", "SNR, dB", "sweeps", "seconds")
@@ -23,7 +22,7 @@ class Tuned:
     denoiser: the network for σ, to pass on. intensity_scale: the c all trials had; pass it on, too.
     image: (rows, cols) float32, the best trial's: a start for the reconstruction (with "held-out" it is from 7 of 8
         measurements).
-    trials: in the order they were made. best: the chosen one.
+    trials: in the order they were made, some pairs more than once. best: the chosen one.
     method: the criterion. noise: the standard deviation it reckoned with, or None.
     notes: what to know of the choice, e.g. that it lies at the edge of what was tried.
     """
@@ -40,10 +39,10 @@ class Tuned:
     notes: tuple[str, ...]
 
     def table(self) -> str:
-        """All trials as a table in Markdown, by σ and τ; the chosen one is bold."""
+        """What was tried as a table in Markdown, by σ and τ; the chosen one is bold."""
         used = [name for name in COLUMNS if any(_cell(trial, name) != "" for trial in self.trials)]
         lines = [f"| {' | '.join(used)} |", "|" + "---|" * len(used)]
-        for trial in sorted(self.trials, key=lambda trial: (trial.sigma or 0, trial.tau)):
+        for trial in self.last():
             mark = "**" if trial is self.best else ""
             cells = (f"{mark}{_cell(trial, name)}{mark}" if _cell(trial, name) else "" for name in used)
             lines.append(f"| {' | '.join(cells)} |")
@@ -55,7 +54,14 @@ class Tuned:
         Raises:
             FileExistsError: the file is there already; nothing is overwritten.
         """
-        draw(self.trials, self.best, self.method, Path(path))
+        from .figure import draw  # matplotlib takes a while
+
+        draw(self.last(), self.best, self.method, Path(path))
+
+    def last(self) -> list[Trial]:
+        """Of each pair the last trial, by σ and τ: some were tried again from a better image."""
+        by_pair = {(trial.sigma or 0.0, trial.tau): trial for trial in self.trials}
+        return [by_pair[pair] for pair in sorted(by_pair)]
 
 
 def _cell(trial: Trial, column: str) -> str:
