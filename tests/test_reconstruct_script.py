@@ -173,7 +173,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "order": (["--order", "sideways"], "--order: invalid choice: 'sideways'"),
     "unknown option": (["--colour"], "unrecognized arguments: --colour"),
     "no denoiser": (["--denoiser", "absent.npz"], "denoiser='absent.npz' is neither a shipped denoiser"),
-    "sigma": (["--denoiser", "dncnn", "--sigma", "77"], "dncnn_sigma77"),
+    "sigma": (["--denoiser", "dncnn", "--sigma", "77"], "'dncnn' has no weights for sigma=77"),
     "no input": (["--input", "absent.h5"], "absent.h5 doesn't exist"),
     "noise on a measurement": (["--input", "absent.h5", "--noise-db", "3"], "--noise-db shape the simulated scan"),
     "no such place": (["--output", "/proc/asyncred/run"], "can't be made"),
