@@ -203,7 +203,7 @@ def test_a_report_keeps_the_sections_of_earlier_runs(tmp_path):
 def test_every_experiment_runs_through_the_command(small, folder, section, capsys, monkeypatch):
     monkeypatch.setattr(command, "QUICK_SWEEPS", 2)
     monkeypatch.setattr("asyncred_gpu.paper.study.warm_start", lambda operator, *a, **k: operator.start("adjoint"))
-    monkeypatch.setattr(command, "load_denoiser", lambda name: small_network(depth=3))
+    monkeypatch.setattr(command, "load_network", lambda name: small_network(depth=3))
     monkeypatch.setattr("asyncred_gpu.paper.demo.MIRRORED_GRADIENTS", 2)
     monkeypatch.setattr(
         "asyncred_gpu.paper.main.equal_time.equal_time",
