@@ -259,10 +259,16 @@ def test_the_search_finds_a_tilted_valley_with_few_trials():
         assert len(tried) <= 24 < len(sigmas) * len(taus)
 
 
-def test_everything_goes_down_the_taus_of_every_sigma():
+def test_everything_goes_outwards_from_where_the_valley_should_be():
     tried = []
-    everything(lambda sigma, tau: tried.append((sigma, tau)) or 0.0, (5.0, 10.0), (0.1, 0.2, 0.3))
-    assert tried == [(0, 2), (0, 1), (0, 0), (1, 2), (1, 1), (1, 0)]
+
+    def evaluate(sigma, tau, begin):
+        tried.append((sigma, tau, begin))
+        return 0, 2
+
+    everything(evaluate, (5.0, 10.0), (0.1, 0.2, 0.4, 0.8), 1)
+    assert tried[:4] == [(0, 1, "best"), (0, 2, "last"), (0, 3, "last"), (0, 0, "row")]
+    assert tried[4:] == [(1, 1, "best"), (1, 2, "last"), (1, 3, "last"), (1, 0, "row")]
 
 
 def test_the_nearest_is_by_ratio():
@@ -345,8 +351,10 @@ def test_block_compressed_sensing_is_tuned_too(quick):
 
 
 def test_a_budget_ends_the_search_with_the_best_so_far(quick):
-    tuned = chosen("gcv", quick, max_sweeps=70)
+    tuned = chosen("gcv", quick, max_sweeps=70, x0="fbp")
     assert [trial.sweeps for trial in tuned.trials] == [40, 24]
+    warm = chosen("gcv", quick, max_sweeps=110)  # 8 sweeps each with four stronger denoisers come before the first
+    assert [trial.sweeps for trial in warm.trials] == [104]
     assert any("The budget ended the search" in note for note in tuned.notes)
     hurried = chosen("gcv", quick, time_limit=0.0)
     assert len(hurried.trials) == 1
@@ -403,7 +411,7 @@ def test_diverging_trials_are_passed_over_or_end_in_an_error(quick, monkeypatch)
     few = quick | {"first_sweeps": 2, "sweeps": 1, "exhaustive": True}
     with pytest.raises(TuningError, match="Every reconstruction tried diverged"):
         tune(scan()[1], Smoother(), taus=(0.1, 1.0), **few)
-    tuned = tune(scan()[1], Smoother(), taus=(0.01, 1.0), **few)
+    tuned = tune(scan()[1], Smoother(), taus=(0.01, 0.06), **few)
     assert tuned.tau == 0.01
     assert [math.isinf(trial.score.value) for trial in tuned.trials] == [True, False]
 

@@ -57,12 +57,23 @@ def search(evaluate: Evaluate, sigmas: Sequence[float], taus: Sequence[float], s
             sigma, tau = following, found
 
 
-def everything(evaluate: Evaluate, sigmas: Sequence[float], taus: Sequence[float]) -> None:
-    """Try all pairs, each σ from the largest τ down, so that neighbours follow each other."""
-    order = sorted(range(len(taus)), key=lambda place: -taus[place])
+def everything(
+    evaluate: Callable[[int, int, str], tuple[int, int]], sigmas: Sequence[float], taus: Sequence[float], begin: int
+) -> None:
+    """Try all pairs, each σ from the τ that should be its best upwards, then downwards.
+
+    Args:
+        evaluate: told where to start from, "best", "row" (the σ's first trial) or "last"; returns the best pair so far.
+        begin: the first σ's τ.
+    """
+    best = (0, begin)
     for sigma in range(len(sigmas)):
-        for tau in order:
-            evaluate(sigma, tau)
+        first = nearest(taus, taus[best[1]] * sigmas[best[0]] / sigmas[sigma])
+        best = evaluate(sigma, first, "best")
+        for tau in range(first + 1, len(taus)):
+            best = evaluate(sigma, tau, "last")
+        for tau in range(first - 1, -1, -1):
+            best = evaluate(sigma, tau, "row" if tau == first - 1 else "last")
 
 
 def nearest(values: Sequence[float], wanted: float) -> int:

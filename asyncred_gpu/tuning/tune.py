@@ -31,6 +31,8 @@ from ..settings import (
     check_scale,
 )
 from ..solver import GpuAsyncRED, choose_scale
+from ..warm_starts import FACTORS
+from ..warm_starts import SWEEPS as WARM_SWEEPS
 from .criteria import Criterion, Discrepancy, GeneralizedCrossValidation, HeldOut, Measured, Reference, Tunable
 from .display import TuningDisplay
 from .noise import estimate_noise
@@ -100,9 +102,9 @@ def tune(
         reference: the true image, (rows, cols): for "reference"; the other methods only report its SNR.
         noise: for "discrepancy": standard deviation of the measurements' noise, with weights of that of W^½y; None:
             `estimate_noise`.
-        x0: where the first trial begins, as of `GpuAsyncRED.run`. Where that is far from the end (compressed sensing),
-            pass `warm_start(…)`: trials that haven't converged choose too little of the prior, or too much. For
-            "held-out", an image made from all measurements has seen those left out.
+        x0: where the first trial begins, as of `GpuAsyncRED.run`; "auto": the operator's choice, then 8 sweeps each
+            with the denoiser at 16, 8, 4 and 2 times its noise, as `warm_start` does: trials that haven't converged
+            choose wrongly. For "held-out", an image made from all measurements has seen those left out.
         intensity_scale: c of R_c(x) = c·R(x/c) in all trials; "auto": as `GpuAsyncRED` takes it from x0.
         first_sweeps, sweeps: of the first trial, which begins at x0, and of the others, which begin at another's image.
         max_sweeps, time_limit: what the search may cost, in sweeps of all reconstructions together, and in seconds.
@@ -137,7 +139,7 @@ def tune(
         trials = _Trials(criterion, network, levels, scale, x0, costs, budget, (display, *callbacks), options, spares)
         try:
             if exhaustive:
-                everything(trials.in_rows, trials.sigmas, levels)
+                everything(trials.in_rows, trials.sigmas, levels, nearest(levels, TAU_TO_BEGIN * lipschitz))
             else:
                 search(trials.near_the_best, trials.sigmas, levels, (0, nearest(levels, TAU_TO_BEGIN * lipschitz)))
                 trials.confirm()
@@ -230,13 +232,14 @@ class _Trials:
         self._taus = taus
         self._scale = scale
         self._x0 = x0
+        self._warm = isinstance(x0, str) and x0 == "auto"
         self._costs = costs
         self._budget = budget
         self._callbacks = callbacks
         self._options = {"order": "ordered"} | options
         self._momentum = "momentum" in options
         self._spares = spares
-        self._best_state = self._last_state = State(())
+        self._best_state = self._last_state = self._row_state = State(())
         self._best_place = (0, 0)
         self._began = time.perf_counter()
         self.trials: list[Trial] = []
@@ -252,27 +255,31 @@ class _Trials:
         """Try a pair, from the best one's images."""
         return self._evaluate(sigma, tau, self._best_state)
 
-    def in_rows(self, sigma: int, tau: int) -> float:
-        """Try a pair, from the images of the one before; a σ's largest τ from the start."""
-        return self._evaluate(sigma, tau, State(()) if tau == len(self._taus) - 1 else self._last_state)
+    def in_rows(self, sigma: int, tau: int, begin: str) -> tuple[int, int]:
+        """Try a pair, from the images of the best, of this σ's first trial, or of the last; the best place so far."""
+        states = {"best": self._best_state, "row": self._row_state, "last": self._last_state}
+        self._evaluate(sigma, tau, states[begin])
+        if begin == "best":
+            self._row_state = self._last_state
+        return self._best_place
 
     def _evaluate(self, sigma: int, tau: int, begin: State) -> float:
         cost = self._costs[1] if begin.images else self._costs[0]
-        self._spend(cost * len(self._criterion.jobs))
+        warming = 0.0 if begin.images or not self._warm else len(FACTORS) * WARM_SWEEPS
+        self._spend((warming + cost) * len(self._criterion.jobs))
         began = time.perf_counter()
         level, network = self._networks[sigma]
         images = []
         finite = True
         for place, job in enumerate(self._criterion.jobs):
-            x0 = begin.images[place] if begin.images else self._x0
-            solver = self._solver(job.operator, network, self._taus[tau] * job.tau_factor)
-            solver.keep_workers(self._spares)
-            result = solver.run(max_sweeps=cost, x0=x0)
+            strength = self._taus[tau] * job.tau_factor
+            x0 = begin.images[place] if begin.images else self._start(job.operator, network, strength)
+            result = self._solver(job.operator, network, strength, self._scale).run(max_sweeps=cost, x0=x0)
             finite = finite and result.status is not Status.DIVERGED
             self.notes += [note for note in result.notes if note not in self.notes]
             images.append(as_numpy(result.image, "image", 2))
         score = self._criterion.score(tuple(images)) if finite else Score(math.inf, math.inf)
-        trial = Trial(level, self._taus[tau], score, cost * len(images), time.perf_counter() - began)
+        trial = Trial(level, self._taus[tau], score, (warming + cost) * len(images), time.perf_counter() - began)
         self.trials.append(trial)
         self._last_state = State(tuple(images)) if finite else State(())
         again = self.best is not None and (self.best.sigma, self.best.tau) == (trial.sigma, trial.tau)
@@ -311,12 +318,24 @@ class _Trials:
         if self.trials and not self._budget.allows(spent, seconds, sweeps, self.trials[-1].seconds):
             raise BudgetSpent
 
-    def _solver(self, operator: Measured, network: nn.Module, tau: float) -> GpuAsyncRED:
-        """With momentum, unless it was set or the blocks are too few for it."""
-        plain = GpuAsyncRED(operator, network, tau, intensity_scale=self._scale, **self._options)
-        if self._momentum or 2 * plain.parallelism.in_flight > len(plain.operator.grid):
-            return plain
-        return GpuAsyncRED(operator, network, tau, intensity_scale=self._scale, **self._options, momentum=MOMENTUM)
+    def _start(self, operator: Measured, network: nn.Module, tau: float) -> Any:
+        """Where a first trial begins: x0, or "auto" after a few sweeps with stronger denoisers (warm_starts.py)."""
+        image = self._x0
+        for factor in FACTORS if self._warm else ():
+            result = self._solver(operator, network, tau, factor * self._scale).run(max_sweeps=WARM_SWEEPS, x0=image)
+            if result.status is Status.DIVERGED:
+                return self._x0
+            image = as_numpy(result.image, "image", 2)
+        return image
+
+    def _solver(self, operator: Measured, network: nn.Module, tau: float, scale: float) -> GpuAsyncRED:
+        """With momentum, unless it was set or the blocks are too few for it; its processes are the last one's."""
+        solver = GpuAsyncRED(operator, network, tau, intensity_scale=scale, **self._options)
+        if not self._momentum and 2 * solver.parallelism.in_flight <= len(solver.operator.grid):
+            options = self._options | {"momentum": MOMENTUM}
+            solver = GpuAsyncRED(operator, network, tau, intensity_scale=scale, **options)
+        solver.keep_workers(self._spares)
+        return solver
 
     def result(self, method: str, noise: float | None) -> Tuned:
         if self.best is None:
