@@ -25,7 +25,7 @@ from asyncred_gpu.models.phantoms import KINDS, make_phantoms
 from asyncred_gpu.operators.radon import project
 from asyncred_gpu.options import Parser, begin, number, whole
 from asyncred_gpu.tuning import tune
-from asyncred_gpu.tuning.tune import MOMENTUM
+from asyncred_gpu.tuning.trials import MOMENTUM
 
 SEED = 1000  # of the phantoms: the CT-like weights were trained on seed 1
 EACH = 2  # phantoms of a kind

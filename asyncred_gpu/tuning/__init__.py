@@ -2,7 +2,8 @@
 
 from .noise import estimate_noise
 from .trial import Score, Trial
-from .tune import TuningError, tune
+from .trials import TuningError
+from .tune import tune
 from .tuned import Tuned
 
 __all__ = ["Score", "Trial", "Tuned", "TuningError", "estimate_noise", "tune"]

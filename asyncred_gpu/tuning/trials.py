@@ -1,0 +1,196 @@
+"""The trials of a search: reconstructions, each from an earlier one's images, and their scores."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from ..arrays import as_numpy
+from ..result import Status
+from ..runtime.spares import SpareWorkers
+from ..solver import GpuAsyncRED
+from ..warm_starts import FACTORS
+from ..warm_starts import SWEEPS as WARM_SWEEPS
+from .criteria import Criterion, Measured
+from .search import BudgetSpent
+from .trial import Score, State, Trial
+from .tuned import Tuned
+
+MOMENTUM = 0.8
+# How often the best one is looked for again among its neighbours; and what share its score may still change by.
+MOST_ROUNDS, CONVERGED = 3, 0.1
+
+
+class TuningError(RuntimeError):
+    """No trial gave an image, so nothing can be chosen."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How far a search may go; at least one trial is made."""
+
+    sweeps: float
+    seconds: float
+
+    def allows(self, sweeps: float, seconds: float, next_sweeps: float, next_seconds: float) -> bool:
+        """Whether a trial that costs so much more still fits."""
+        return sweeps + next_sweeps <= self.sweeps and seconds + next_seconds <= self.seconds
+
+
+class Trials:
+    """Makes the trials: owns what was found, and the images the next one begins at."""
+
+    def __init__(
+        self,
+        criterion: Criterion,
+        networks: dict[float | None, nn.Module],
+        taus: tuple[float, ...],
+        scale: float,
+        x0: Any,
+        costs: tuple[float, float],
+        budget: Budget,
+        callbacks: tuple[Callable[[Trial], None], ...],
+        options: dict[str, Any],
+        spares: SpareWorkers,
+    ) -> None:
+        self._criterion = criterion
+        self._networks = list(networks.items())
+        self._taus = taus
+        self._scale = scale
+        self._x0 = x0
+        self._warm = isinstance(x0, str) and x0 == "auto"
+        self._costs = costs
+        self._budget = budget
+        self._callbacks = callbacks
+        self._options = {"order": "ordered"} | options
+        self._momentum = "momentum" in options
+        self._spares = spares
+        self._best_state = self._last_state = self._row_state = State(())
+        self._best_place = (0, 0)
+        self._began = time.perf_counter()
+        self.trials: list[Trial] = []
+        self.best: Trial | None = None
+        self.notes: list[str] = []
+
+    @property
+    def sigmas(self) -> tuple[float, ...]:
+        """For the search; one network that was given has any."""
+        return tuple(1.0 if sigma is None else sigma for sigma, _ in self._networks)
+
+    def near_the_best(self, sigma: int, tau: int) -> float:
+        """Try a pair, from the best one's images."""
+        return self._evaluate(sigma, tau, self._best_state)
+
+    def in_rows(self, sigma: int, tau: int, begin: str) -> tuple[int, int]:
+        """Try a pair, from the images of the best, of this σ's first trial, or of the last; the best place so far."""
+        states = {"best": self._best_state, "row": self._row_state, "last": self._last_state}
+        self._evaluate(sigma, tau, states[begin])
+        if begin == "best":
+            self._row_state = self._last_state
+        return self._best_place
+
+    def _evaluate(self, sigma: int, tau: int, begin: State) -> float:
+        cost = self._costs[1] if begin.images else self._costs[0]
+        warming = 0.0 if begin.images or not self._warm else len(FACTORS) * WARM_SWEEPS
+        self._spend((warming + cost) * len(self._criterion.jobs))
+        began = time.perf_counter()
+        level, network = self._networks[sigma]
+        images = []
+        finite = True
+        for place, job in enumerate(self._criterion.jobs):
+            strength = self._taus[tau] * job.tau_factor
+            x0 = begin.images[place] if begin.images else self._start(job.operator, network, strength)
+            result = self._solver(job.operator, network, strength, self._scale).run(max_sweeps=cost, x0=x0)
+            finite = finite and result.status is not Status.DIVERGED
+            self.notes += [note for note in result.notes if note not in self.notes]
+            images.append(as_numpy(result.image, "image", 2))
+        score = self._criterion.score(tuple(images)) if finite else Score(math.inf, math.inf)
+        trial = Trial(level, self._taus[tau], score, (warming + cost) * len(images), time.perf_counter() - began)
+        self.trials.append(trial)
+        self._last_state = State(tuple(images)) if finite else State(())
+        again = self.best is not None and (self.best.sigma, self.best.tau) == (trial.sigma, trial.tau)
+        if finite and (self.best is None or again or score.value < self.best.score.value):
+            self.best, self._best_state, self._best_place = trial, self._last_state, (sigma, tau)
+        for callback in self._callbacks:
+            callback(trial)
+        return score.value
+
+    def confirm(self) -> None:
+        """Try the best pair and its neighbours again, all from its images, until it stays the best.
+
+        Trials on the way were scored at different distances from their ends.
+        """
+        for _ in range(MOST_ROUNDS):
+            if self.best is None:
+                return
+            place, before = self._best_place, self.best.score.value
+            sigma, tau = place
+            self.near_the_best(sigma, tau)
+            change = abs(self.best.score.value - before) / before if before > 0 else 0.0
+            for neighbour in (tau + 1, tau - 1):
+                if 0 <= neighbour < len(self._taus) and self._best_place == place:
+                    self.near_the_best(sigma, neighbour)
+            if self._best_place == place:
+                break
+        if change > CONVERGED and self._criterion.name != "discrepancy":
+            self.notes.append(
+                f"The trials hadn't converged: {self._costs[1]:g} more sweeps changed the best one's score by "
+                f"{100 * change:.0f} %. Pass more first_sweeps and sweeps, or x0=warm_start(…)."
+            )
+
+    def _spend(self, sweeps: float) -> None:
+        spent = sum(trial.sweeps for trial in self.trials)
+        seconds = time.perf_counter() - self._began
+        if self.trials and not self._budget.allows(spent, seconds, sweeps, self.trials[-1].seconds):
+            raise BudgetSpent
+
+    def _start(self, operator: Measured, network: nn.Module, tau: float) -> Any:
+        """Where a first trial begins: x0, or "auto" after a few sweeps with stronger denoisers (warm_starts.py)."""
+        image = self._x0
+        for factor in FACTORS if self._warm else ():
+            result = self._solver(operator, network, tau, factor * self._scale).run(max_sweeps=WARM_SWEEPS, x0=image)
+            if result.status is Status.DIVERGED:
+                return self._x0
+            image = as_numpy(result.image, "image", 2)
+        return image
+
+    def _solver(self, operator: Measured, network: nn.Module, tau: float, scale: float) -> GpuAsyncRED:
+        """With momentum, unless it was set or the blocks are too few for it; its processes are the last one's."""
+        solver = GpuAsyncRED(operator, network, tau, intensity_scale=scale, **self._options)
+        if not self._momentum and 2 * solver.parallelism.in_flight <= len(solver.operator.grid):
+            options = self._options | {"momentum": MOMENTUM}
+            solver = GpuAsyncRED(operator, network, tau, intensity_scale=scale, **options)
+        solver.keep_workers(self._spares)
+        return solver
+
+    def result(self, method: str, noise: float | None) -> Tuned:
+        if self.best is None:
+            raise TuningError(
+                "Every reconstruction tried diverged, so no σ and τ could be chosen. Pass step='theory', or fewer "
+                "workers."
+            )
+        edges = []
+        if len(self._taus) > 1 and self.best.tau in (self._taus[0], self._taus[-1]):
+            edges.append(f"τ = {self.best.tau:g} is the {'least' if self.best.tau == self._taus[0] else 'largest'}")
+        levels = [level for level, _ in self._networks]
+        if len(levels) > 1 and self.best.sigma == levels[-1]:
+            edges.append(f"σ = {self.best.sigma:g} is the largest")
+        if edges:
+            self.notes.append(f"{' and '.join(edges)} of those to choose among: a better one may lie beyond.")
+        return Tuned(
+            sigma=self.best.sigma,
+            tau=self.best.tau,
+            denoiser=dict(self._networks)[self.best.sigma],
+            intensity_scale=self._scale,
+            image=self._best_state.images[0],
+            trials=tuple(self.trials),
+            best=self.best,
+            method=method,
+            noise=noise,
+            notes=tuple(self.notes),
+        )
