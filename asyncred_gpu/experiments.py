@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from skimage import color, data, transform
 
 from .io import estimate_center, read_scan
-from .operators.radon import project
+from .operators.radon import RadonCT, project
 
 Image = NDArray[np.float32]
 Angles = NDArray[np.float64]
@@ -91,6 +91,19 @@ def retina_problem(
     facts = {"simulated": "skimage.data.retina", "size": size, "angles": angles, "noise_db": noise_db, "seed": seed}
     facts |= {"detectors": count, "center": middle, "every": every}
     return Problem("retina", title, measured, (size, size), middle, image, left_out, facts)
+
+
+def noisy_scan(image: Image, angles: int, noise: float) -> RadonCT:
+    """A simulated scan over 180 degrees, the image's diagonal wide.
+
+    Args:
+        image: (size, size), attenuation a pixel.
+        noise: white, as a share of the largest line integral.
+    """
+    theta = np.arange(angles) * np.pi / angles
+    clean = project(image, theta, round(math.sqrt(2) * image.shape[0]) + 1)
+    rough = clean + noise * clean.max() * np.random.default_rng(0).standard_normal(clean.shape)
+    return RadonCT(rough.astype(np.float32), theta, image.shape)
 
 
 def scan_problem(

@@ -12,8 +12,8 @@ from types import BuiltinFunctionType, FunctionType, MethodType
 import torch
 from torch import Tensor, nn
 
+from .probe import device_of
 from .receptive import LocalNetwork
-from .trial import device_of
 
 PREDICTS = ("residual", "image")
 PROBE_SIDE = 64

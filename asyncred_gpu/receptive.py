@@ -1,6 +1,6 @@
 """How many pixels around a pixel its residual depends on, found by trying; one unit is one pixel.
 
-Gradients propose a radius, changes beyond it decide (trial.py). Crops at odd offsets confirm it: a network with strides
+Gradients propose a radius, changes beyond it decide (probe.py). Crops at odd offsets confirm it: a network with strides
 or pooling depends on where its crop begins, and then no halo is enough.
 """
 
@@ -14,8 +14,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from .probe import AMPLITUDES, Probe, agree, device_of, random_image
 from .tf32 import float32_rules
-from .trial import AMPLITUDES, Trial, agree, device_of, random_image
 
 # Sides of the images tried; U-Nets want multiples of 8 or 16.
 SIDES = (64, 128, 256)
@@ -49,44 +49,44 @@ def measured_radius(network: nn.Module, name: str) -> int:
     network = copy.deepcopy(network).eval()  # one that remembers its calls mustn't remember these
     rules = float32_rules(allow_tf32=False, deterministic=True)
     with torch.inference_mode(False), torch.random.fork_rng(devices=[]), rules:
-        trials = [Trial(network, side) for side in SIDES]
-        _check_repeats(trials[0], name)
+        probes = [Probe(network, side) for side in SIDES]
+        _check_repeats(probes[0], name)
         with _named(name, f"on images of up to {SIDES[-1]}² pixels"):
-            radius = _found(trials)
+            radius = _found(probes)
         if radius is None:
             raise ValueError(
-                f"{_needs(name)}, and a pixel's residual still depends on pixels {trials[-1].room} away. It isn't "
+                f"{_needs(name)}, and a pixel's residual still depends on pixels {probes[-1].room} away. It isn't "
                 f"local (a U-Net, attention, a transform or a statistic of the whole image?). {WHAT_TO_DO}"
             )
         _check_crops(network, radius, name)
         return radius
 
 
-def _found(trials: Sequence[Trial]) -> int | None:
+def _found(probes: Sequence[Probe]) -> int | None:
     """The radius, on the smallest images that hold it; None: they all are too small. Crops have the last word."""
-    for trial in trials:
-        if trial.sees_beyond(trial.room):
+    for probe in probes:
+        if probe.sees_beyond(probe.room):
             continue
-        if trial.strided():  # the crops will say so; it needn't be measured
-            return trial.room
-        guess = trial.by_gradient()
-        if guess is not None and guess > trial.room and trial is not trials[-1]:
+        if probe.strided():  # the crops will say so; it needn't be measured
+            return probe.room
+        guess = probe.by_gradient()
+        if guess is not None and guess > probe.room and probe is not probes[-1]:
             continue  # too weak to be seen in changes, but there; larger images show where it ends
-        if guess is None or guess > trial.room or trial.sees_beyond(guess):
-            return trial.by_changes()
+        if guess is None or guess > probe.room or probe.sees_beyond(guess):
+            return probe.by_changes()
         return guess
     return None
 
 
-def _check_repeats(trial: Trial, name: str) -> None:
+def _check_repeats(probe: Probe, name: str) -> None:
     """Twice the same image gives twice the same residual.
 
     Raises:
         ValueError: it doesn't, or it isn't finite, or the network fails.
     """
-    image = trial.images[0]
+    image = probe.images[0]
     with _named(name, "on an image of one channel", "Pass a denoiser of such images."):
-        first, second = trial.residual_of(0), trial.residual(image)
+        first, second = probe.residual_of(0), probe.residual(image)
     if not first.isfinite().all():
         raise ValueError(
             f"{_needs(name)}, and of an image in [0, 1] it returned infinite values or NaN. Pass one that is finite "

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -106,9 +105,3 @@ def middle(image: Tensor, side: int) -> Tensor:
     rows, cols = (min(side, length) for length in image.shape)
     top, left = (image.shape[0] - rows) // 2, (image.shape[1] - cols) // 2
     return image[top : top + rows, left : left + cols].contiguous()
-
-
-def noisy(image: Tensor, sigma: float, seed: int) -> Tensor:
-    """The image with white Gaussian noise of `sigma` grey levels of 255."""
-    noise = np.random.default_rng(seed).standard_normal(tuple(image.shape)).astype(np.float32)
-    return image + sigma / 255 * torch.from_numpy(noise)

@@ -15,17 +15,22 @@ def psnr(estimate: Tensor, truth: Tensor) -> float:
     return float(-10 * torch.log10(F.mse_loss(estimate, truth)))
 
 
+def noisy(image: Tensor, sigma: float, seed: int) -> Tensor:
+    """The image with white Gaussian noise of `sigma` grey levels of 255."""
+    noise = np.random.default_rng(seed).standard_normal(tuple(image.shape)).astype(np.float32)
+    return image + sigma / 255 * torch.from_numpy(noise)
+
+
 def psnr_before_after(network: nn.Module, image: Tensor, sigma: float, seed: int) -> tuple[float, float]:
     """PSNR in dB of the image with noise, and denoised; the whole image at once, zero padding.
 
     Args:
         sigma: noise, in grey levels of 255.
     """
-    noise = np.random.default_rng(seed).standard_normal(tuple(image.shape)).astype(np.float32)
-    noisy = image + sigma / 255 * torch.from_numpy(noise)
+    rough = noisy(image, sigma, seed)
     with torch.inference_mode():
-        denoised = noisy - network(noisy[None, None])[0, 0]
-    return psnr(noisy, image), psnr(denoised, image)
+        denoised = rough - network(rough[None, None])[0, 0]
+    return psnr(rough, image), psnr(denoised, image)
 
 
 def validate(network: nn.Module, images: Sequence[Tensor], sigma: float) -> list[tuple[float, float]]:

@@ -18,12 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from asyncred_gpu import RadonCT, snr
+from asyncred_gpu import snr
 from asyncred_gpu.blocks import FloatArray
-from asyncred_gpu.experiments import retina_image
+from asyncred_gpu.experiments import noisy_scan, retina_image
 from asyncred_gpu.family import NETWORKS, DenoiserFamily
 from asyncred_gpu.models.phantoms import make_phantoms
-from asyncred_gpu.operators.radon import project
 from asyncred_gpu.options import Parser, begin, whole
 from asyncred_gpu.tuning import Trial, Tuned, estimate_noise, tune
 from asyncred_gpu.tuning.tune import FIRST_SWEEPS, SWEEPS, TAUS
@@ -37,9 +36,9 @@ HEAD = """\
 # σ and τ without the truth
 
 `scripts/check_tuning.py`, {denoiser}: {size}×{size}, {taus} τ from {least:g} to {largest:g}, σ = {sigmas}. The noise is
-white, as a share of the largest line integral. Every pair of the grid was reconstructed ({first:g} sweeps for a σ's
-largest τ, then {sweeps:g} each, from one τ to the next); "best" has the highest SNR, "lost" is how much less the
-chosen one has.
+white, as a share of the largest line integral. Every pair of the grid was reconstructed, the first from FBP ({first:g}
+sweeps after the warm start), the others from a neighbour's image ({sweeps:g} sweeps); "best" has the highest SNR,
+"lost" is how much less the chosen one has.
 
 - gcv: generalized cross-validation on the whole grid. gcv search: the same by the search that `tune` does, which tries
   fewer pairs; the SNR is that of the grid at its choice.
@@ -73,13 +72,6 @@ class Scan:
     def key(self) -> str:
         return f"{self.name}, {self.angles} angles, {100 * self.noise:g} %"
 
-    def operator(self) -> RadonCT:
-        side = self.image.shape[0]
-        angles = np.arange(self.angles) * np.pi / self.angles
-        clean = project(self.image, angles, round(2**0.5 * side) + 1)
-        noise = self.noise * clean.max() * np.random.default_rng(0).standard_normal(clean.shape)
-        return RadonCT((clean + noise).astype(np.float32), angles, self.image.shape)
-
 
 def scans(size: int) -> list[Scan]:
     """Three images, two noise levels, and each number of angles with both."""
@@ -95,7 +87,7 @@ def scans(size: int) -> list[Scan]:
 def measure(scan: Scan, denoiser: str, options: argparse.Namespace) -> dict[str, Any]:
     """All of one scan's numbers."""
     began = time.perf_counter()
-    operator = scan.operator()
+    operator = noisy_scan(scan.image, scan.angles, scan.noise)
     settings: dict[str, Any] = {"reference": scan.image, "num_workers": options.workers, "taus": USED_TAUS}
     if options.quick:
         settings |= {"first_sweeps": 5, "sweeps": 2}

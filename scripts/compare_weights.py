@@ -15,14 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from asyncred_gpu import GpuAsyncRED, RadonCT, snr
 from asyncred_gpu.blocks import FloatArray
-from asyncred_gpu.experiments import retina_image
+from asyncred_gpu.experiments import noisy_scan, retina_image
 from asyncred_gpu.family import SHIPPED, DenoiserFamily
 from asyncred_gpu.models.phantoms import KINDS, make_phantoms
-from asyncred_gpu.operators.radon import project
 from asyncred_gpu.options import Parser, begin, number, whole
 from asyncred_gpu.tuning import tune
 from asyncred_gpu.tuning.trials import MOMENTUM
@@ -46,14 +43,6 @@ def images(size: int) -> dict[str, FloatArray]:
     for place, image in enumerate(phantoms):
         found[f"{list(KINDS)[place % len(KINDS)]} {place // len(KINDS) + 1}"] = image.numpy()
     return found
-
-
-def scan(image: FloatArray, angles: int, noise: float) -> RadonCT:
-    """Simulated, noise as a share of the largest line integral."""
-    theta = np.arange(angles) * np.pi / angles
-    clean = project(image, theta, round(2**0.5 * image.shape[0]) + 1)
-    rough = clean + noise * clean.max() * np.random.default_rng(0).standard_normal(clean.shape)
-    return RadonCT(rough.astype(np.float32), theta, image.shape)
 
 
 def best(operator: RadonCT, image: FloatArray, family: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -127,7 +116,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return 2
     options.output.mkdir(parents=True, exist_ok=True)
     for name, image in images(options.size).items():
-        operator = scan(image, options.angles, options.noise)
+        operator = noisy_scan(image, options.angles, options.noise)
         entry = known.setdefault(name, {"FBP": snr(operator.fbp(), image)})
         for family in options.families:
             if family not in entry:

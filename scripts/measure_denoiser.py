@@ -23,7 +23,8 @@ from torch import Tensor
 from asyncred_gpu.models import ConditionalDnCNN, DnCNN, load_weights, weights_path
 from asyncred_gpu.models.images import load_images
 from asyncred_gpu.models.jacobian import PATIENCE
-from asyncred_gpu.models.measure import NormsAt, middle, noisy, norms_at, summary
+from asyncred_gpu.models.measure import NormsAt, middle, norms_at, summary
+from asyncred_gpu.models.quality import noisy
 from asyncred_gpu.models.unconstrained import find_unconstrained, unconstrained_facts
 from asyncred_gpu.models.weights_io import WEIGHTS_FOLDER, save_facts
 from reconstructions import read_reconstruction, reconstructed, scan_facts

@@ -29,3 +29,12 @@ def one_process(monkeypatch):
         "asyncred_gpu.solver.CpuRuntime",
         lambda setup, workers, image, spares=None: SimulatedRuntime(setup, workers, image, RandomOrder(0)),
     )
+
+
+@pytest.fixture
+def one_thread():
+    """Small convolutions are quicker on one thread of torch."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -16,7 +16,8 @@ from asyncred_gpu.models import ConditionalDnCNN, load_weights, save_weights, we
 from asyncred_gpu.models.card import card_text
 from asyncred_gpu.models.images import load_images
 from asyncred_gpu.models.jacobian import JacobianNorm, jacobian_norm, linear_norm
-from asyncred_gpu.models.measure import NormsAt, frozen_residual, middle, mirrored_residual, noisy, norms_at, summary
+from asyncred_gpu.models.measure import NormsAt, frozen_residual, middle, mirrored_residual, norms_at, summary
+from asyncred_gpu.models.quality import noisy
 from asyncred_gpu.models.unconstrained import find_unconstrained, unconstrained_facts
 from asyncred_gpu.models.weights_io import load_facts, save_facts
 from asyncred_gpu.runtime.cpu import available_cores
@@ -60,21 +61,15 @@ LOOSE = changed(
 )
 
 
+pytestmark = pytest.mark.usefixtures("one_thread")  # the script sets torch's threads
+
+
 @pytest.fixture
 def script(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "scripts"))
     import measure_denoiser
 
     return measure_denoiser
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Small convolutions are quicker so; and the script sets torch's threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

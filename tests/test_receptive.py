@@ -11,8 +11,8 @@ from torch import nn
 
 from asyncred_gpu import load_denoiser
 from asyncred_gpu.models import DnCNN
+from asyncred_gpu.probe import agree, random_image
 from asyncred_gpu.receptive import CROPS, SIDES, measured_radius
-from asyncred_gpu.trial import agree, random_image
 
 from .helpers import SHARED, LinearResidual, needs, small_network
 from .test_foreign import of_arrays

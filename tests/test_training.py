@@ -25,14 +25,10 @@ SETTINGS = TrainingSettings(
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch):
+def quick(monkeypatch, one_thread):
     """A small network and one thread: quick, and sums come in one order."""
     monkeypatch.setattr(training, "DnCNN", lambda: DnCNN(3, 16))
     monkeypatch.setattr(training, "ConditionalDnCNN", lambda: ConditionalDnCNN(3, 16))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ ROUNDING, PIXEL_ROUNDING = 1e-5, 1e-6
 STRIDE = 1e-4
 
 
-class Trial:
+class Probe:
     """A network on random images of one size, seen from a patch of pixels in their middle."""
 
     def __init__(self, network: nn.Module, side: int) -> None:
