@@ -111,7 +111,7 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
             residual = self.network(noisy, levels) if settings.conditional else self.network(noisy)
         # Of many noise levels the strongest would be all that counts; its errors grow about as the level does.
-        weights = settings.sigma / 255 / levels if settings.conditional else torch.ones_like(levels)
+        weights = settings.sigma / 255 / levels
         loss = (weights * (residual.float() - noise).square()).mean()
         self.optimizer.zero_grad()
         # The loss is about 1e-5: scaled up so that bfloat16 gradients keep clear of Adam's epsilon.

@@ -14,7 +14,7 @@ class TrainingSettings:
     """What a training run depends on besides its images.
 
     lipschitz None: no bound. start: sha256 of the weights it began with, or None. phantoms: generated images beside
-    the folder's. lowest_sigma: of a conditional network, whose patches have any noise between it and sigma.
+    the folder's. lowest_sigma: the patches have any noise between it and sigma; None: sigma.
     """
 
     network: str = "dncnn"
@@ -41,10 +41,10 @@ class TrainingSettings:
         for name, known in (("precision", PRECISIONS), ("network", NETWORKS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name}={getattr(self, name)!r} is unknown. Pass {' or '.join(map(repr, known))}.")
-        if self.conditional != (self.lowest_sigma is not None):
+        if self.conditional and self.lowest_sigma is None:
             raise ValueError(
-                f"network={self.network!r} with lowest_sigma={self.lowest_sigma}: a conditional network is trained for "
-                "noise from lowest_sigma to sigma, another one for sigma alone. Pass both, or neither."
+                "network='dncnn-conditional' with lowest_sigma=None: it is trained for noise from one to the other. "
+                "Pass both."
             )
         if self.lowest_sigma is not None and self.lowest_sigma > self.sigma:
             raise ValueError(f"lowest_sigma={self.lowest_sigma:g} is above sigma={self.sigma:g}. Exchange them.")

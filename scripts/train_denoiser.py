@@ -39,7 +39,7 @@ PHANTOM_SEED = 1  # others than these are for testing
 HELP = {
     "network": "dncnn, or dncnn-conditional: one network for any noise from lowest-sigma to sigma",
     "sigma": "noise, in grey levels of 255, or all: 5, 10, 15, 20 and 25, one network after the other",
-    "lowest_sigma": "least noise of a conditional network",
+    "lowest_sigma": "least noise of a patch; none: sigma for all",
     "steps": "optimizer steps",
     "patch": "side of a training patch, pixels",
     "batch": "patches a step",

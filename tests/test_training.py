@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -251,6 +252,18 @@ def test_a_conditional_network_learns_what_the_level_means(images):
         assert quality(right, right) > quality(right, wrong) + 0.5
 
 
+def test_weaker_noise_beside_the_strongest_leaves_clean_images_as_they_are(images):
+    strongest = replace(CONDITIONAL, network="dncnn", lowest_sigma=None)
+    unseen = torch.from_numpy(blobs(40, 40, seed=9))
+    quality = []
+    for settings in (strongest, replace(strongest, lowest_sigma=5)):
+        trainer = Trainer(settings, images)
+        trainer.run()
+        trainer.finish()
+        quality.append(psnr_before_after(trainer.network, unseen, 5, seed=0)[1])
+    assert quality[1] > quality[0] + 0.5
+
+
 def test_the_noise_of_patches_covers_the_levels_asked_for(images):
     levels = torch.cat([Trainer(CONDITIONAL, images)._levels(2000), Trainer(SETTINGS, images)._levels(5)]) * 255
     assert 5 <= float(levels[:2000].min()) < 6
@@ -412,7 +425,7 @@ def empty(folder):
         (None, {"output": __file__}, "can't be written to (File exists)"),
         (None, {"checkpoint": f"{__file__}/run.pt"}, "can't be written to"),
         (None, {"checkpoint": __file__}, "is damaged, or no checkpoint"),
-        (None, {"lowest_sigma": 3}, "network='dncnn' with lowest_sigma=3.0"),
+        (None, {"lowest_sigma": 9}, "lowest_sigma=9 is above sigma=5"),
         (None, {"network": "dncnn-conditional"}, "network='dncnn-conditional' with lowest_sigma=None"),
         (None, {"network": "dncnn-conditional", "lowest_sigma": 9}, "lowest_sigma=9 is above sigma=5"),
         (None, {"network": "dncnn-conditional", "lowest_sigma": 1, "sigma": "all"}, "one network a level"),
