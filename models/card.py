@@ -30,7 +30,7 @@ TRAINING = """\
 ## Training
 
 For white Gaussian noise n of {levels}: {steps} steps of {batch} patches of {patch}×{patch}, loss
-‖R(x + n) − n‖², Adam at {learning_rate:g} with a cosine to 1 %, convolutions in {precision}, seed {seed}.{start}
+{weight}‖R(x + n) − n‖², Adam at {learning_rate:g} with a cosine to 1 %, convolutions in {precision}, seed {seed}.{start}
 {clipping}
 """
 
@@ -43,8 +43,8 @@ The singular values of the convolutions were left as they came."""
 QUALITY = """\
 ## Quality
 
-Mean PSNR on {count} images ({folder}), whole images, zero padding: {psnr_input:.2f} dB with noise,
-**{psnr_output:.2f} dB** denoised, {gain:.2f} dB more.
+Mean PSNR on {count} images ({folder}) with noise of σ = {sigma:g}/255, whole images, zero padding: {psnr_input:.2f} dB
+with noise, **{psnr_output:.2f} dB** denoised, {gain:.2f} dB more.
 """
 
 QUALITIES = """\
@@ -100,17 +100,19 @@ def _training(facts: dict[str, Any]) -> str:
     settings = facts["settings"]
     lowest = settings.get("lowest_sigma")
     highest = f"{settings['sigma']:g}/255"
-    levels = f"σ = {highest}" if lowest is None else f"any σ from {lowest:g}/255 to {highest}"
+    told = "" if settings.get("network") == "dncnn-conditional" else ", which the network isn't told"
+    levels = f"σ = {highest}" if lowest is None else f"any σ from {lowest:g}/255 to {highest}{told}"
+    weight = "" if lowest is None else f"({highest} / σ) "
     start = f" It began with the weights of {facts['start']['name']}." if facts.get("start") else ""
     clipping = (NO_CLIPPING if settings["lipschitz"] is None else CLIPPING).format(**settings)
-    return TRAINING.format(**{**settings, "levels": levels, "start": start, "clipping": clipping})
+    return TRAINING.format(**{**settings, "levels": levels, "weight": weight, "start": start, "clipping": clipping})
 
 
 def _quality(facts: dict[str, Any]) -> str:
     """One noise level in a sentence, several in a table."""
     found = facts["validation"]
     if not isinstance(found, list):
-        return QUALITY.format(**found, gain=found["psnr_output"] - found["psnr_input"])
+        return QUALITY.format(**{**found, "sigma": facts["sigma"]}, gain=found["psnr_output"] - found["psnr_input"])
     rows = [
         f"| {each['sigma']:g} | {each['psnr_input']:.2f} | **{each['psnr_output']:.2f}** "
         f"| {each['psnr_output'] - each['psnr_input']:.2f} |"

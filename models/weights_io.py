@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,17 +73,26 @@ def save_weights(
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     content = safetensors.torch.save(state)
     facts = {**facts, "sha256": hashlib.sha256(content).hexdigest()}
+    files = _facts_files(path, facts)
     _write(path, content)
-    save_facts(path, facts)
+    _write_all(files)
     return facts
 
 
 def save_facts(path: Path, facts: dict[str, Any]) -> None:
     """Write the facts beside the weights `path`, and the card made from them; the weights stay as they are."""
+    _write_all(_facts_files(path, facts))
+
+
+def _facts_files(path: Path, facts: dict[str, Any]) -> dict[Path, bytes]:
+    """What goes beside the weights: made before anything is written, so that facts without a card leave no weights."""
     content = (json.dumps(facts, indent=2, ensure_ascii=False) + "\n").encode()
-    card = card_text(path.stem, facts).encode()
-    _write(path.with_suffix(".json"), content)
-    _write(path.with_suffix(".md"), card)
+    return {path.with_suffix(".json"): content, path.with_suffix(".md"): card_text(path.stem, facts).encode()}
+
+
+def _write_all(files: Mapping[Path, bytes]) -> None:
+    for path, content in files.items():
+        _write(path, content)
 
 
 def load_weights(path: Path | str) -> tuple[DnCNN | ConditionalDnCNN, dict[str, Any]]:

@@ -457,7 +457,7 @@ def test_the_price_of_the_bound(psnr, text):
 def test_several_noise_levels_are_a_table(conditional):
     card = conditional.with_suffix(".md").read_text()
     assert "It is told the noise level" in card
-    assert "any σ from 5/255 to 10/255" in card
+    assert "any σ from 5/255 to 10/255:" in card
     assert "| 5 | 34.15 | **35.00** | 0.85 |\n| 10 | 34.15 | **40.00** | 5.85 |\n" in card
     facts = load_facts(conditional)
     loose = changed(facts, lipschitz={"product": 17.5, "bound": None})
@@ -470,8 +470,17 @@ def test_several_noise_levels_are_a_table(conditional):
 
 def test_the_card_of_one_level_is_a_sentence():
     card = card_text("small", {**FACTS, "sha256": "0"})
-    assert "4 images (others), whole images, zero padding: 34.15 dB with noise,\n**36.50 dB** denoised, 2.35 dB" in card
+    assert "4 images (others) with noise of σ = 5/255, whole" in card
+    assert "34.15 dB\nwith noise, **36.50 dB** denoised, 2.35 dB" in card
     assert "It is told the noise level" not in card
+    assert "any σ from" not in card
+
+
+def test_the_card_says_that_noise_of_a_range_was_not_told():
+    settings = {**FACTS["settings"], "lowest_sigma": 1.0, "network": "dncnn"}
+    card = card_text("small", {**FACTS, "settings": settings, "sha256": "0"})
+    assert "any σ from 1/255 to 5/255, which the network isn't told:" in card
+    assert "loss\n(5/255 / σ) ‖R(x + n) − n‖²" in card
 
 
 # ---- the weights that come with the package

@@ -266,6 +266,12 @@ def test_weights_are_not_overwritten_unasked(saved):
     load_weights(saved)
 
 
+def test_facts_that_make_no_card_leave_no_weights(tmp_path):
+    with pytest.raises(KeyError, match="bound"):
+        save_weights(small_network(), tmp_path / "tiny.safetensors", {"lipschitz": {"product": 1.5}})
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_file_of_another_format_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"must end in \.safetensors"):
         save_weights(small_network(), tmp_path / "tiny.pt", {})
