@@ -30,8 +30,8 @@ TRAINING = """\
 ## Training
 
 For white Gaussian noise n of {levels}: {steps} steps of {batch} patches of {patch}×{patch}, loss
-{weight}‖R(x + n) − n‖², Adam at {learning_rate:g} with a cosine to 1 %, convolutions in {precision}, seed {seed}.{start}
-{clipping}
+{weight}‖R(x + n) − n‖², Adam at {learning_rate:g} with a cosine to 1 %, convolutions in {precision}, seed {seed}.
+{start}{clipping}
 """
 
 CLIPPING = """\
@@ -103,7 +103,7 @@ def _training(facts: dict[str, Any]) -> str:
     told = "" if settings.get("network") == "dncnn-conditional" else ", which the network isn't told"
     levels = f"σ = {highest}" if lowest is None else f"any σ from {lowest:g}/255 to {highest}{told}"
     weight = "" if lowest is None else f"({highest} / σ) "
-    start = f" It began with the weights of {facts['start']['name']}." if facts.get("start") else ""
+    start = f"It began with the weights of {facts['start']['name']}. " if facts.get("start") else ""
     clipping = (NO_CLIPPING if settings["lipschitz"] is None else CLIPPING).format(**settings)
     return TRAINING.format(**{**settings, "levels": levels, "weight": weight, "start": start, "clipping": clipping})
 

@@ -39,7 +39,7 @@ PHANTOM_SEED = 1  # others than these are for testing
 HELP = {
     "network": "dncnn, or dncnn-conditional: one network for any noise from lowest-sigma to sigma",
     "sigma": "noise, in grey levels of 255, or all: 5, 10, 15, 20 and 25, one network after the other",
-    "lowest_sigma": "least noise of a patch; none: sigma for all",
+    "lowest_sigma": "least noise of a patch, in grey levels or as a share of sigma, such as 20%%; none: sigma for all",
     "steps": "optimizer steps",
     "patch": "side of a training patch, pixels",
     "batch": "patches a step",
@@ -48,7 +48,7 @@ HELP = {
     "clip_every": "steps between clippings of the singular values",
     "seed": "of the first weights, the patches and the noise",
     "phantoms": "CT-like images, generated, beside those of the folder",
-    "start": "weights to go on from (.safetensors), of the same network",
+    "start": "weights to go on from (.safetensors), of the same network, or a folder with dncnn's of the same sigma",
     "precision": "of the convolutions: bfloat16 or float32",
 }
 
@@ -86,7 +86,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--validate-every", type=int, default=500, metavar="STEPS", help="steps between validations")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of torch")
     parser.add_argument("--device", default="cpu", help="where to train: cpu, cuda, cuda:1, …")
-    readers = {"sigma": number_or("all"), "lowest_sigma": float, "lipschitz": number_or("none"), "start": Path}
+    readers: dict[str, Any] = {"sigma": number_or("all"), "lipschitz": number_or("none")}
+    readers |= {"lowest_sigma": number_or_share, "start": Path}
     for field in fields(TrainingSettings):
         option = "--" + field.name.replace("_", "-")
         kind = readers.get(field.name, type(field.default))
@@ -104,6 +105,20 @@ def number_or(word: str) -> Callable[[str], float | str]:
     return convert
 
 
+def number_or_share(text: str) -> float | str:
+    """A number, or a percentage as it was written."""
+    float(text.removesuffix("%"))
+    return text if text.endswith("%") else float(text)
+
+
+def start_file(options: argparse.Namespace, sigma: float) -> Path | None:
+    """The weights to go on from, for one noise level."""
+    if options.start is None or not options.start.is_dir():
+        return options.start
+    name = "conditional" if options.network == "dncnn-conditional" else f"sigma{sigma:g}"
+    return Path(options.start) / f"dncnn_{name}.safetensors"
+
+
 def settings_of(options: argparse.Namespace) -> list[TrainingSettings]:
     """What is to be trained, one after the other.
 
@@ -113,14 +128,24 @@ def settings_of(options: argparse.Namespace) -> list[TrainingSettings]:
     given = {field.name: getattr(options, field.name) for field in fields(TrainingSettings)}
     if given["lipschitz"] == "none":
         given["lipschitz"] = None
-    if options.start is not None:
-        given["start"] = load_weights(options.start)[1]["sha256"]
     sigmas = ALL_SIGMAS if options.sigma == "all" else (options.sigma,)
     if len(sigmas) > 1 and options.network == "dncnn-conditional":
         raise ValueError(
             "--sigma all is one network a level, a conditional one is for many. Pass its highest level instead."
         )
-    return [TrainingSettings(**{**given, "sigma": sigma}) for sigma in sigmas]
+    return [TrainingSettings(**{**given, **of_sigma(options, sigma)}) for sigma in sigmas]
+
+
+def of_sigma(options: argparse.Namespace, sigma: float) -> dict[str, Any]:
+    """The settings that depend on the noise level."""
+    lowest, start = options.lowest_sigma, start_file(options, sigma)
+    if isinstance(lowest, str):
+        lowest = sigma * float(lowest.removesuffix("%")) / 100
+    return {
+        "sigma": sigma,
+        "lowest_sigma": lowest,
+        "start": None if start is None else load_weights(start)[1]["sha256"],
+    }
 
 
 def check(options: argparse.Namespace) -> None:
@@ -165,10 +190,10 @@ def prepare(options: argparse.Namespace) -> list[Job]:
     torch.set_num_threads(options.threads)
     generated = make_phantoms(options.phantoms, PHANTOM_SIZE, PHANTOM_SEED)
     pyramid = training_images(images + generated, options.patch)
-    start = None if options.start is None else load_weights(options.start)[0]
     jobs = []
     for settings in several:
-        trainer = Trainer(settings, pyramid, start, options.device)
+        start = start_file(options, settings.sigma)
+        trainer = Trainer(settings, pyramid, None if start is None else load_weights(start)[0], options.device)
         file = checkpoint_file(options, settings)
         if file is not None and file.exists():
             trainer.resume(file)
@@ -279,7 +304,7 @@ def finish(job: Job) -> dict[str, Any]:
     trainer, options, settings = job.trainer, job.options, job.trainer.settings
     if settings.lipschitz is not None:
         print("Making the Lipschitz bound exact …", flush=True)
-    product = trainer.finish()
+    product, start = trainer.finish(), start_file(options, settings.sigma)
     validation = []
     if job.validation:
         print(f"Measuring PSNR on {len(job.validation)} validation images …", flush=True)
@@ -289,7 +314,7 @@ def finish(job: Job) -> dict[str, Any]:
         "sigma": settings.sigma,
         "images": {"folder": options.images.resolve().name, "count": job.images, "phantoms": settings.phantoms},
         "settings": asdict(settings),
-        "start": None if options.start is None else {"name": options.start.stem, "sha256": settings.start},
+        "start": None if start is None else {"name": start.stem, "sha256": settings.start},
         "lipschitz": {"product": product, "bound": settings.lipschitz},
         "validation": validation if settings.conditional else next(iter(validation), None),
         "seconds": trainer.seconds,

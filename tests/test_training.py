@@ -389,6 +389,19 @@ def test_weights_without_a_bound_and_from_a_start_say_so(script, folder, tmp_pat
     assert "no bound was kept" in first.with_name("dncnn_unconstrained_sigma5.md").read_text()
 
 
+def test_all_levels_go_on_from_a_folder_with_a_share_of_their_noise(script, folder, tmp_path, validation):
+    natural = tmp_path / "weights"
+    assert script.main(arguments(folder, tmp_path, sigma="all", steps=1)) == 0
+    more = {"sigma": "all", "steps": 1, "phantoms": 2, "lowest_sigma": "20%", "start": natural}
+    assert script.main(arguments(folder, tmp_path, **more)) == 0
+    for sigma, lowest in ((5, 1), (10, 2), (15, 3), (20, 4), (25, 5)):
+        facts = load_weights(natural / f"dncnn_ct_sigma{sigma}.safetensors")[1]
+        first = load_weights(natural / f"dncnn_sigma{sigma}.safetensors")[1]
+        assert facts["start"] == {"name": f"dncnn_sigma{sigma}", "sha256": first["sha256"]}
+        assert facts["settings"]["lowest_sigma"] == pytest.approx(lowest)
+        assert facts["settings"]["start"] == first["sha256"]
+
+
 def write_text_as_image(folder):
     (folder / "b.png").write_text("no image")
 
@@ -432,6 +445,8 @@ def empty(folder):
         (None, {"network": "unet"}, "network='unet' is unknown"),
         (None, {"phantoms": -1}, "phantoms=-1 must be a number >= 0"),
         (None, {"start": "nowhere.safetensors"}, "nowhere.safetensors doesn't exist"),
+        (None, {"start": Path(__file__).parent}, "dncnn_sigma5.safetensors doesn't exist"),
+        (None, {"lowest_sigma": "101%"}, "lowest_sigma=5.05 is above sigma=5"),
         (None, {"device": "cuda:99"}, "--device cuda:99 isn't there"),
         (None, {"device": "mps"}, "--device mps can't train"),
     ],
