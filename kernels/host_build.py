@@ -24,7 +24,7 @@ from ..interrupts import undisturbed
 from .sources import FOLDER, Signature, kernel_files, signature
 
 # What each library is made of; the first file is compiled and includes the others.
-PROJECTOR = ("host.cpp", "joseph.h", "grid.h")
+PROJECTOR = ("host.cpp", "joseph.h", "lanes.h", "grid.h")
 HEADERS = ("activate.h", "first_layer.h", "grid.h", "half.h", "joseph.h", "layout.h", "rows.h")
 KERNELS = ("host_kernels.cpp", *HEADERS, *(file.name for file in kernel_files()))
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
@@ -37,16 +37,30 @@ class HostBuildError(RuntimeError):
 
 @functools.cache
 def host_kernels() -> ctypes.CDLL:
-    """The compiled kernels: joseph_forward and joseph_adjoint, see host.cpp.
+    """The compiled functions of host.cpp.
 
     Raises:
         HostBuildError: no compiler, or it failed.
     """
-    kernels = _built(PROJECTOR)
-    for function in (kernels.joseph_forward, kernels.joseph_adjoint):
-        number, array = ctypes.c_int, ctypes.c_void_p
-        function.argtypes = [array, number, number, array, number, number, array]
-        function.restype = None
+    return declared(_built(PROJECTOR))
+
+
+def declared(kernels: ctypes.CDLL) -> ctypes.CDLL:
+    """The library with its functions' arguments declared; a pointer is an address as an int, or None."""
+    number, array = ctypes.c_int, ctypes.c_void_p
+    window, fans = [number, number], [array, number, number]
+    for function, arguments, result in (
+        (kernels.joseph_forward, [array, *window, *fans, array, array], None),
+        (kernels.joseph_adjoint, [array, *window, *fans, array, array], None),
+        (kernels.joseph_forward_scratch, [*window, number], ctypes.c_long),
+        (kernels.joseph_adjoint_scratch, [*window, *fans], ctypes.c_long),
+        (
+            kernels.gather_residual,
+            [array, number, array, number, array, number, number, array, array, array, array, array],
+            None,
+        ),
+    ):
+        function.argtypes, function.restype = arguments, result
     return kernels
 
 

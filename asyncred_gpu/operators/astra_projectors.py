@@ -16,7 +16,7 @@ import torch
 from astra.log import AstraError
 from torch import Tensor
 
-from ..blocks import FloatArray, Window
+from ..blocks import FloatArray, IndexArray, Window
 from .footprint import Float64Array, Footprint
 
 # What ASTRA raises: of its own, and for tensors it can't take.
@@ -47,6 +47,7 @@ class AstraProjector:
     """ASTRA's matched CPU pair for one window and footprint; owns its ASTRA objects and two buffers until closed."""
 
     def __init__(self, window: Window, footprint: Footprint, vectors: Float64Array) -> None:
+        self._rays = window, footprint, vectors
         rays, volume = geometries(window, footprint, vectors)
         self._pixels = np.zeros(window.shape, np.float32)
         self._sinogram = np.zeros((len(vectors), footprint.width), np.float32)
@@ -64,6 +65,11 @@ class AstraProjector:
         settings["ProjectionDataId"] = self._sinogram_id
         settings[volume_key] = self._volume_id
         return int(astra.algorithm.create(settings))
+
+    def of_angles(self, subset: IndexArray) -> AstraProjector:
+        """The pair of some of the angles, with objects of its own."""
+        window, footprint, vectors = self._rays
+        return AstraProjector(window, footprint, vectors[subset])
 
     def forward(self, pixels: FloatArray, out: FloatArray) -> None:
         np.copyto(self._pixels, pixels)

@@ -24,6 +24,10 @@ class WindowProjector(Protocol):
 
     def adjoint(self, sinogram: FloatArray, out: FloatArray) -> None: ...
 
+    def of_angles(self, subset: IndexArray) -> WindowProjector:
+        """The pair of some of the angles; to be closed by itself."""
+        ...
+
     def close(self) -> None: ...
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from ..blocks import FloatArray, Window
+from ..blocks import FloatArray, IndexArray, Window
 from ..kernels.host_build import host_kernels
 from .footprint import Float64Array, Footprint, ParallelGeometry
 
@@ -29,27 +29,48 @@ RAY_FAN = np.dtype(
 SEARCH_ROUNDING = 2.0**-20
 
 
-class JosephProjector:
-    """A matched CPU pair for one window and footprint; owns its table of rays."""
+class Scratch:
+    """Memory that the projectors of one operator work in, one call at a time; grows to the largest call's need."""
 
-    def __init__(self, shape: tuple[int, int], width: int, fans: npt.NDArray[np.void]) -> None:
+    def __init__(self) -> None:
+        self._memory = np.empty(0, np.float32)
+
+    def address(self, count: int) -> int:
+        """Of `count` floats."""
+        if len(self._memory) < count:
+            self._memory = np.empty(count, np.float32)
+        return self._memory.ctypes.data
+
+
+class JosephProjector:
+    """A matched CPU pair for one window and footprint; owns its table of rays, works in the operator's scratch."""
+
+    def __init__(self, shape: tuple[int, int], width: int, fans: npt.NDArray[np.void], scratch: Scratch) -> None:
         self._kernels = host_kernels()
         self._shape = shape
         self._width = width
         self._fans = np.ascontiguousarray(fans)
+        self._scratch = scratch
+        address = self._fans.ctypes.data
+        self._forward_size = self._kernels.joseph_forward_scratch(*shape, width)
+        self._adjoint_size = self._kernels.joseph_adjoint_scratch(*shape, address, len(fans), width)
+
+    def of_angles(self, subset: IndexArray) -> JosephProjector:
+        """The pair of some of the angles."""
+        return JosephProjector(self._shape, self._width, self._fans[subset], self._scratch)
 
     def forward(self, pixels: FloatArray, out: FloatArray) -> None:
-        self._call(self._kernels.joseph_forward, pixels, out)
+        self._call(self._kernels.joseph_forward, pixels, out, self._forward_size)
 
     def adjoint(self, sinogram: FloatArray, out: FloatArray) -> None:
-        self._call(self._kernels.joseph_adjoint, sinogram, out)
+        self._call(self._kernels.joseph_adjoint, sinogram, out, self._adjoint_size)
 
-    def _call(self, kernel: Callable[..., None], array: FloatArray, out: FloatArray) -> None:
+    def _call(self, kernel: Callable[..., None], array: FloatArray, out: FloatArray, size: int) -> None:
         rows, cols = self._shape
         source = np.ascontiguousarray(array, np.float32)
         target = out if out.flags.c_contiguous else np.empty(out.shape, np.float32)
-        fans = self._fans
-        kernel(source.ctypes.data, rows, cols, fans.ctypes.data, len(fans), self._width, target.ctypes.data)
+        fans, scratch = self._fans, self._scratch.address(size)
+        kernel(source.ctypes.data, rows, cols, fans.ctypes.data, len(fans), self._width, target.ctypes.data, scratch)
         if target is not out:
             np.copyto(out, target)
 

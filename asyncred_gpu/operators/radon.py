@@ -31,11 +31,11 @@ from .checks import (
 )
 from .device import DeviceNeeds, DeviceOperator, Scene
 from .footprint import Footprint, ParallelGeometry, block_footprint, ray_vectors
-from .joseph import JosephProjector, ray_fans
+from .joseph import JosephProjector, Scratch, ray_fans
 from .power import largest_eigenvalue
 from .radon_device import JosephOnDevice, joseph_needs
 from .ramp import ramp_filtered
-from .shares import add_share
+from .shares import CompiledGather, Gather
 from .starts import check_start, fitted
 from .whole_device import WholeImage
 
@@ -105,7 +105,13 @@ class RadonCT:
     def _set_grid(self, grid: BlockGrid) -> None:
         self.grid = grid
         self._footprints = [block_footprint(self.geometry, grid.window(index)) for index in range(len(grid))]
+        self._forget()
+
+    def _forget(self) -> None:
+        """What belongs to the grid and to this process: it is made when it is first needed."""
         self._projectors: dict[int, WindowProjector] = {}
+        self._scratch = Scratch()
+        self._gather: Gather | CompiledGather | None = None
 
     def with_blocks(self, grid: BlockGrid) -> Self:
         """The same scan over other blocks; data and constants are shared, projectors aren't."""
@@ -153,7 +159,7 @@ class RadonCT:
 
     def __getstate__(self) -> dict[str, Any]:
         # ASTRA's objects live in one process, a device's tables on it.
-        return self.__dict__ | {"_projectors": {}, "_whole": None}
+        return self.__dict__ | {"_projectors": {}, "_scratch": Scratch(), "_gather": None, "_whole": None}
 
     def prepare_on(self, device: torch.device, kernels: Kernels) -> None:
         """Compute what comes before a run, the start image and the Lipschitz constants, on this device."""
@@ -194,16 +200,15 @@ class RadonCT:
 
     def _projector(self, index: int) -> WindowProjector:
         if index not in self._projectors:
-            self._projectors[index] = self._make_projector(index, None)
+            self._projectors[index] = self._make_projector(index)
         return self._projectors[index]
 
-    def _make_projector(self, index: int, subset: IndexArray | None) -> WindowProjector:
+    def _make_projector(self, index: int) -> WindowProjector:
         window, footprint = self.grid.window(index), self._footprints[index]
-        angles = slice(None) if subset is None else subset
         if self.projector == "joseph":
-            fans = ray_fans(self.geometry, window, footprint)[angles]
-            return JosephProjector(window.shape, footprint.width, fans)
-        return AstraProjector(window, footprint, ray_vectors(self.geometry, window, footprint)[angles])
+            fans = ray_fans(self.geometry, window, footprint)
+            return JosephProjector(window.shape, footprint.width, fans, self._scratch)
+        return AstraProjector(window, footprint, ray_vectors(self.geometry, window, footprint))
 
     def forward_block(self, index: int, pixels: FloatArray, *, out: FloatArray) -> FloatArray:
         """Share of block `index` in the sinogram: s_i = A_i x_i.
@@ -229,7 +234,7 @@ class RadonCT:
         if subset is None:
             self._projector(index).adjoint(sinogram, out)
             return out
-        projector = self._make_projector(index, subset)
+        projector = self._projector(index).of_angles(subset)
         try:
             projector.adjoint(sinogram, out)
         finally:
@@ -240,15 +245,11 @@ class RadonCT:
         self, index: int, shares: Sequence[FloatArray], *, out: FloatArray, subset: IndexArray | None = None
     ) -> FloatArray:
         """W (Σ_j s_j − y) on the footprint of block `index`: (angles or subset, footprint)."""
-        here = self._footprints[index]
-        angles = np.arange(self.measurements) if subset is None else subset
-        start = here.start[angles]
-        detectors = start[:, None] + np.arange(here.width)
-        np.negative(self.sinogram[angles[:, None], detectors], out=out)
-        for share, there in zip(shares, self._footprints, strict=True):
-            add_share(out, start, share, there, angles)
-        if self.weights is not None:
-            out *= self.weights[angles[:, None], detectors]
+        check_shape("out", out, self.residual_shape(index, self.measurements if subset is None else len(subset)))
+        if self._gather is None:
+            gather = CompiledGather if self.projector == "joseph" else Gather
+            self._gather = gather(self.sinogram, self.weights, self._footprints)
+        self._gather.residual(index, shares, subset, out)
         return out
 
     def gradient_block(
