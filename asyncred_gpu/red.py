@@ -1,19 +1,23 @@
-"""The mathematics of one update, free of devices: x_i ← x_i − γ·(U_iᵀ∇g(x̃) + τ·U_iᵀ(x̃ − D(x̃))).
+"""The mathematics of one update, free of devices: x_i ← x_i − γ·P_i·(U_iᵀ∇g(x̃) + τ·U_iᵀ(x̃ − D(x̃))).
 
-Sun, Liu, Sun, Wohlberg, Kamilov, Async-RED, ICLR 2021. The block step and the momentum are outside its theorems.
+Sun, Liu, Sun, Wohlberg, Kamilov, Async-RED, ICLR 2021, where P_i = 1. The block step, a P_i (preconditioner.py) and the
+momentum are outside its theorems.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from .blocks import FloatArray
 
-STEP_POLICIES = ("theory", "global", "block")
+STEP_POLICIES = ("theory", "global", "block", "preconditioned")
+
+# Of P_i times the curvature at a step of 1: what is above 2 grows.
+LARGEST_EIGENVALUE = 1.9
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class StepConstants:
         staleness: λ, the most commits between a read and its commit.
         in_flight: P, updates at work at once.
         blocks: b.
+        preconditioned: μ_i, the largest eigenvalue of P_i(U_iᵀ∇²g U_i + κτ).
     """
 
     lipschitz: float
@@ -35,6 +40,7 @@ class StepConstants:
     staleness: int
     in_flight: int
     blocks: int
+    preconditioned: float = 1.0
 
 
 def step_length(policy: str | float, constants: StepConstants) -> float:
@@ -42,7 +48,7 @@ def step_length(policy: str | float, constants: StepConstants) -> float:
 
     "theory": 1/((1+2λ)(L+2τ)), Theorem 1 of the paper. "global": 1/(L+2τ). "block": 1/(βL_i+2τ), with
     β = max(1, Pω/(1.5 b)) and ω = L/L_i: P updates in flight act on x together, and overlap with weight ω/b.
-    A number is taken as it is.
+    "preconditioned": along P_i G, 1/(β·max(1, μ_i/1.9)): a step of μ_i⁻¹·2 or more would swing. A number is taken as it is.
     """
     c = constants
     if policy == "theory":
@@ -52,6 +58,8 @@ def step_length(policy: str | float, constants: StepConstants) -> float:
     if policy == "block":
         curvature = overlap_factor(c) * c.block_lipschitz + 2 * c.tau
         return 1 / curvature if curvature > 0 else 0.0
+    if policy == "preconditioned":
+        return 1 / (overlap_factor(c) * max(1.0, c.preconditioned / LARGEST_EIGENVALUE))
     return float(policy)
 
 
@@ -73,6 +81,19 @@ def check_step(policy: Any) -> str | float:
     if not math.isfinite(policy) or policy <= 0:
         raise ValueError(f"step={policy} isn't a length. Pass a positive number, or one of {', '.join(STEP_POLICIES)}.")
     return float(policy)
+
+
+class Precondition(Protocol):
+    """P: symmetric and positive on a block's pixels."""
+
+    @property
+    def least(self) -> float:
+        """A factor no larger than P's."""
+        ...
+
+    def __call__(self, gradient: FloatArray) -> FloatArray:
+        """P G, (rows, cols); may be a buffer, valid until the next call."""
+        ...
 
 
 class Step(NamedTuple):
@@ -103,16 +124,18 @@ def move(
     tau: float,
     step: Step,
     mask: FloatArray | None,
+    precondition: Precondition | None = None,
 ) -> Moved:
-    """One heavy-ball step, in place: G = ∇g + τR; m ← βm − γG; x ← x + m.
+    """One heavy-ball step, in place: G = ∇g + τR; m ← βm − γPG; x ← x + m.
 
     The momentum of a block is dropped where it points uphill, ⟨G, m⟩ > 0 (O'Donoghue and Candès 2015).
 
     Args:
         pixels, momentum: (rows, cols) x_i and m_i; overwritten.
-        data_gradient: (rows, cols) U_iᵀ∇g(x̃); overwritten with G.
+        data_gradient: (rows, cols) U_iᵀ∇g(x̃); overwritten.
         residual: (rows, cols) U_iᵀR(x̃).
         mask: (rows, cols) of 0 and 1, the field of view, or None.
+        precondition: P, or None for 1.
     """
     with np.errstate(over="ignore", invalid="ignore"):  # a run that diverges is told by `finite`
         gradient = data_gradient
@@ -120,14 +143,30 @@ def move(
         if mask is not None:
             gradient *= mask
         # A pixel held at 0 is where it should be: ‖G‖² of the projected gradient.
-        free = np.where((pixels <= 0) & (gradient > 0), 0, gradient) if step.nonnegative else gradient
+        held = (pixels <= 0) & (gradient > 0) if step.nonnegative else None
+        free = gradient if held is None else np.where(held, 0, gradient)
         squared = float(np.vdot(free, free))
         restarted = step.momentum > 0 and float(np.vdot(gradient, momentum)) > 0
         momentum *= np.float32(0.0 if restarted else step.momentum)
-        momentum -= np.float32(step.length) * gradient
+        direction = gradient if precondition is None else preconditioned(precondition, gradient, free, held, mask)
+        momentum -= np.float32(step.length) * direction
         moved = pixels + momentum
         if step.nonnegative:
             np.maximum(moved, 0, out=moved)
             np.subtract(moved, pixels, out=momentum)
         np.copyto(pixels, moved)
     return Moved(squared, restarted, math.isfinite(squared) and bool(np.isfinite(pixels).all()))
+
+
+def preconditioned(
+    precondition: Precondition, gradient: FloatArray, free: FloatArray, held: Any, mask: FloatArray | None
+) -> FloatArray:
+    """P G among the pixels that may move; those held at 0 go on with a multiple of their own gradient.
+
+    Bertsekas' two-metric projection: with a full P a projected step would have other fixed points.
+    Source: Bertsekas, SIAM J. Control Optim. 1982.
+    """
+    direction = precondition(free)
+    if mask is not None:
+        direction = direction * mask
+    return direction if held is None else np.where(held, np.float32(precondition.least) * gradient, direction)

@@ -28,6 +28,7 @@ from .devices import check_device
 from .engine import Engine, Limits, guarded
 from .monitor import Monitor, StepGuard
 from .operators.base import BlockOperator
+from .preconditioner import Filter, Preconditioning
 from .precision import choose_precision, resolve_precision
 from .red import Step, StepConstants, step_length
 from .result import Progress, Result, Schedule, Status
@@ -35,19 +36,19 @@ from .runtime.base import Runtime, WorkerSetup
 from .runtime.cpu import CpuRuntime, available_cores
 from .runtime.cuda_setup import make_cuda_runtime
 from .runtime.spares import SpareWorkers
-from .scheduler import FreeScheduler, OrderedScheduler, ReplayScheduler, Scheduler, SyncScheduler, Ticket, make_sampler
+from .scheduler import ORDERS, FreeScheduler, OrderedScheduler, ReplayScheduler, Scheduler, SyncScheduler, Ticket, make_sampler
 from .settings import (
     check_callbacks,
+    check_choice,
     check_count,
     check_image,
     check_minibatch,
-    check_momentum,
+    check_method,
     check_number,
     check_parallelism,
     check_reference,
     check_replay,
     check_scale,
-    check_solver_choices,
     make_grid,
     make_mask,
 )
@@ -71,12 +72,16 @@ RuntimeFactory = Callable[[WorkerSetup, int, FloatArray], Runtime]
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A run's start: the image, the intensity scale, each block's step, and what a replay must have in common."""
+    """A run's start: the image, the intensity scale, each block's step, and what a replay must have in common.
+
+    filter: the preconditioner of the steps, or None.
+    """
 
     image: FloatArray
     scale: float
     precision: str
     steps: tuple[Step, ...]
+    filter: Filter | None
     common: Mapping[str, Any]
     notes: tuple[str, ...]
 
@@ -99,9 +104,11 @@ class GpuAsyncRED:
         max_staleness: λ, the most commits between a read and its commit; None: max(4·workers, blocks), or, if the
             order isn't "free", the updates in flight − 1.
         minibatch: angles or rows an update's gradient uses (SG); None: all (BG).
-        step: "theory" 1/((1+2λ)(L+2τ)), "global" 1/(L+2τ), "block" 1/(βL_i+2τ), or a number.
-        momentum: heavy ball a block, with restart, in [0, 1); not covered by the theorems.
-        sampling: "epoch" (random permutations) or "uniform" (independent draws, as in the theorems).
+        step: "theory" 1/((1+2λ)(L+2τ)), "global" 1/(L+2τ), "block" 1/(βL_i+2τ), or a number; or "preconditioned": 1/β
+            along a direction that takes the scan's blurring out (preconditioner.py), for CT. "auto": as the method has it.
+        momentum: heavy ball a block, with restart, in [0, 1); not covered by the theorems. "auto": as the method has it.
+        sampling: "epoch" (random permutations) or "uniform" (independent draws, as in the theorems); "auto": as the method
+            has it.
         order: "free"; "ordered": the same image every time, bit for bit; "sync": likewise, with a barrier after every
             round of updates, the baseline Sync-RED.
         intensity_scale: c in R_c(x) = c·R(x/c); "auto": the 99.9th percentile of the start image; 1.0: off.
@@ -113,6 +120,8 @@ class GpuAsyncRED:
         device: "auto" (a GPU if one works, else the CPU), "cpu" (a pool of processes), "cuda", "cuda:1", or several
             GPUs, ["cuda:0", "cuda:1"], among which the workers are dealt out.
         seed: of the block choice and the minibatches.
+        method: what "auto" means: "fast" the preconditioned step in CT, else the block step, momentum, and epochs; "paper"
+            what Theorems 1 and 2 cover: step="theory", no momentum, sampling="uniform". Both have the same solutions.
     Raises:
         ValueError, TypeError: settings that can't be, before any work.
         DeviceError: a device that isn't there.
@@ -128,9 +137,9 @@ class GpuAsyncRED:
         num_workers: int | None = None,
         max_staleness: int | None = None,
         minibatch: int | None = None,
-        step: str | float = "block",
-        momentum: float = 0.0,
-        sampling: str = "epoch",
+        step: str | float = "auto",
+        momentum: float | str = "auto",
+        sampling: str = "auto",
         order: str = "free",
         intensity_scale: float | str = "auto",
         nonnegative: bool = False,
@@ -139,6 +148,7 @@ class GpuAsyncRED:
         blocks_per_launch: int = 1,
         device: str | Sequence[str] = "auto",
         seed: int = 0,
+        method: str = "fast",
     ) -> None:
         self.devices = check_device(device)
         self._wanted = Wanted.of(denoiser, tau)
@@ -151,6 +161,8 @@ class GpuAsyncRED:
             "pad": pad,
             "num_workers": num_workers,
             "step": step,
+            "momentum": momentum,
+            "method": method,
             "nonnegative": nonnegative,
             "field_of_view": field_of_view,
             "precision": precision,
@@ -159,7 +171,9 @@ class GpuAsyncRED:
             "seed": seed,
         }
         self.halo, self.whole = resolve_halo(pad, self.network), pad == "full"
-        self.step, self.momentum, self.sampling, self.order = check_solver_choices(step, momentum, sampling, order)
+        how = check_method(method, step, momentum, sampling, operator.convolutional, self._wanted.tau)
+        self.method, self.step, self.sampling = how.name, how.step, how.sampling
+        self.order = check_choice("order", order, ORDERS)
         self.intensity_scale = self._given_scale = check_scale(intensity_scale)
         self.nonnegative = bool(nonnegative)
         self.precision = resolve_precision(precision, self._kind)
@@ -168,10 +182,10 @@ class GpuAsyncRED:
         wanted = self._default_workers() if num_workers is None else check_count("num_workers", num_workers, 1)
         grid = make_grid(block_shape, operator.grid, wanted * per_launch, operator.blocks_fixed)
         # With momentum half of the blocks may be in flight.
-        most = max(1, len(grid) // (2 * per_launch if self.momentum else per_launch))
+        most = max(1, len(grid) // (per_launch if how.momentum == 0 else 2 * per_launch))
         workers = min(wanted, most) if num_workers is None else wanted
         self.parallelism = check_parallelism(workers, per_launch, max_staleness, len(grid), self.order)
-        check_momentum(self.momentum, self.parallelism.in_flight, len(grid))
+        self.momentum = how.momentum_for(self.parallelism.in_flight, len(grid))
         self.operator = operator.with_blocks(grid)
         self.minibatch = check_minibatch(minibatch, operator.measurements)
         self.mask = make_mask(field_of_view, operator.image_shape)
@@ -201,8 +215,7 @@ class GpuAsyncRED:
         """
         if not self.chooses:
             raise ValueError('Neither tau nor sigma is "auto", so there is nothing to choose. Pass tau="auto".')
-        trials = self._trial_options | ({"momentum": self.momentum} if self.momentum else {})
-        self.tuned = self._wanted.choose(self.operator, x0, self._given_scale, trials | options)
+        self.tuned = self._wanted.choose(self.operator, x0, self._given_scale, self._trial_options | options)
         self.tau, self.network = self.tuned.tau, self.tuned.denoiser
         self.intensity_scale = self.tuned.intensity_scale
         return self.tuned
@@ -308,6 +321,7 @@ class GpuAsyncRED:
             truth,
             self.parallelism.per_launch,
             self.minibatch,
+            prepared.filter,
         )
         with closing(make_runtime(worker_setup, self.parallelism.workers, prepared.image)) as runtime:
             runtime.prime()
@@ -365,8 +379,10 @@ class GpuAsyncRED:
         if schedule is not None:
             check_replay(schedule.settings, common)
         # Also for a replay: the workers' copies of the operator then have ‖A‖² and needn't compute it.
-        steps = tuple(self._step(i) for i in range(len(self.operator.grid)))
-        return _Prepared(image, scale, precision, steps, common, (*notes, *measured))
+        conditioning = self.operator.preconditioning(self.tau) if self.step == "preconditioned" else None
+        steps = tuple(self._step(i, conditioning) for i in range(len(self.operator.grid)))
+        filter_ = None if conditioning is None else conditioning.filter
+        return _Prepared(image, scale, precision, steps, filter_, common, (*notes, *measured))
 
     def _precision(self, image: FloatArray, scale: float, schedule: Schedule | None) -> tuple[str, tuple[str, ...]]:
         """The denoiser's precision, and a note if it was chosen by its error on the first crops."""
@@ -389,7 +405,7 @@ class GpuAsyncRED:
         alike = [index for index in range(len(grid)) if grid.window(index).shape == grid.window(0).shape]
         return [halo_crop(grid, index, self.halo).of(image) for index in alike[:PRECISION_CROPS]]
 
-    def _step(self, block: int) -> Step:
+    def _step(self, block: int, conditioning: Preconditioning | None) -> Step:
         factor = 1.0 if self.minibatch is None else self.operator.minibatch_factor(self.minibatch)
         constants = StepConstants(
             lipschitz=factor * self.operator.lipschitz,
@@ -398,6 +414,7 @@ class GpuAsyncRED:
             staleness=self.parallelism.max_staleness,
             in_flight=self.parallelism.in_flight,
             blocks=len(self.operator.grid),
+            preconditioned=1.0 if conditioning is None else factor * conditioning.norm(block),
         )
         return Step(step_length(self.step, constants), self.momentum, self.nonnegative)
 
@@ -467,6 +484,7 @@ class GpuAsyncRED:
             "block_shape": list(self.operator.grid.block_shape),
             "tau": self.tau,
             "halo": "full" if self.whole else self.halo,
+            "preconditioned": True if self.step == "preconditioned" else None,  # None as of a schedule that knows it not
             "minibatch": self.minibatch,
             "precision": precision,
             "nonnegative": self.nonnegative,
@@ -481,6 +499,7 @@ class GpuAsyncRED:
         return dict(prepared.common) | {
             **self.operator.details,
             "intensity_scale": prepared.scale,
+            "method": self.method,
             "step": self.step,
             "momentum": self.momentum,
             "sampling": self.sampling,

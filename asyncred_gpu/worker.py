@@ -14,7 +14,7 @@ import numpy as np
 from .blocks import FloatArray, HaloCrop, halo_crop, whole_crop
 from .denoiser import BlockDenoiser
 from .operators.base import BlockOperator
-from .red import Moved, move
+from .red import Moved, Precondition, move
 from .slots import Slot
 from .task import Task
 
@@ -51,12 +51,14 @@ class BlockWorker:
         tau: float,
         mask: FloatArray | None,
         slots: Sequence[tuple[Slot, Slot]],
+        precondition: Precondition | None = None,
     ) -> None:
         self._operator = operator
         self._denoiser = denoiser
         self._tau = tau
         self._mask = mask
         self._slots = slots
+        self._precondition = precondition
         grid, halo = operator.grid, denoiser.settings.halo
         self._whole = denoiser.settings.whole
         self._crops: list[HaloCrop] = (
@@ -96,7 +98,7 @@ class BlockWorker:
         part = window.slices if self._whole else None
         noise = self._denoiser.residual(update.crop, np.empty(window.shape, np.float32), part)
         mask = None if self._mask is None else self._mask[window.slices]
-        update.moved = move(update.pixels, update.momentum, gradient, noise, self._tau, task.step, mask)
+        update.moved = move(update.pixels, update.momentum, gradient, noise, self._tau, task.step, mask, self._precondition)
         if not task.granted:
             yield Stage.COMPUTED
 

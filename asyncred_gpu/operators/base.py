@@ -14,6 +14,7 @@ import torch
 
 from ..blocks import BlockGrid, FloatArray, IndexArray
 from ..kernels.launch import Kernels
+from ..preconditioner import Preconditioning
 from .device import DeviceNeeds, DeviceOperator, Scene
 
 
@@ -59,6 +60,15 @@ class BlockOperator(Protocol):
 
     def block_lipschitz(self, index: int) -> float:
         """Lipschitz constant L_i of ∇g along block `index` alone."""
+        ...
+
+    @property
+    def convolutional(self) -> bool:
+        """Whether a block's curvature U_iᵀ∇²g U_i is nearly a convolution, so that there is a `preconditioning`."""
+        ...
+
+    def preconditioning(self, tau: float) -> Preconditioning:
+        """What takes the curvature, and κτ of the denoiser's, out of a step."""
         ...
 
     def minibatch_factor(self, count: int) -> float:

@@ -15,6 +15,7 @@ import torch
 from ..arrays import checksum
 from ..blocks import BlockGrid, FloatArray, IndexArray
 from ..kernels.launch import Kernels
+from ..preconditioner import Preconditioning
 from .device import DeviceNeeds, DeviceOperator, Scene
 
 HOST_ONLY = "A DenseOperator runs on the CPU alone. Pass device='cpu', or use RadonCT or BlockCS."
@@ -30,6 +31,7 @@ class DenseOperator:
         scaled: scale a minibatch's gradient by (all / count); False is the mistake of the paper's demo.
     """
 
+    convolutional = False
     blocks_fixed = False
 
     def __init__(self, matrix: FloatArray, measured: FloatArray, grid: BlockGrid, scaled: bool = True) -> None:
@@ -62,6 +64,14 @@ class DenseOperator:
     def block_lipschitz(self, index: int) -> float:
         """‖A_i‖², exactly."""
         return self._block_constants[index]
+
+    def preconditioning(self, tau: float) -> Preconditioning:
+        """There is none: AᵀA of any matrix is no convolution.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError(f"{type(self).__name__} isn't convolutional. Pass step='block'.")
 
     def minibatch_factor(self, count: int) -> float:
         """All / count: never too small, since AᵀA is the sum over all rows."""

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..arrays import as_numpy, checksum, converter_like
 from ..blocks import BlockGrid, FloatArray, IndexArray
 from ..kernels.launch import Kernels
+from ..preconditioner import Preconditioning
 from .checks import check_image_shape
 from .device import DeviceNeeds, DeviceOperator, Scene
 from .matrix_checks import (
@@ -60,6 +61,7 @@ class BlockCS:
         ValueError, TypeError, MemoryError: input that can't be, with what was found and what to do.
     """
 
+    convolutional = False
     blocks_fixed = True
 
     def __init__(
@@ -356,6 +358,14 @@ class BlockCS:
 
     def _norm_squared_of(self, index: int) -> float:
         return float(self._constant(index, lambda: largest_eigenvalue(self._rows, index)))
+
+    def preconditioning(self, tau: float) -> Preconditioning:
+        """There is none: AᵀA of any matrix is no convolution.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError(f"{type(self).__name__} isn't convolutional. Pass step='block'.")
 
     def minibatch_factor(self, count: int) -> float:
         """The Lipschitz constant of a scaled minibatch of `count` random rows over L_i, the largest of a few draws."""

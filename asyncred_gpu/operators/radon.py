@@ -17,6 +17,7 @@ import torch
 from ..arrays import as_numpy, checksum, converter_like
 from ..blocks import BlockGrid, FloatArray, IndexArray, choose_block_shape
 from ..kernels.launch import Kernels
+from ..preconditioner import Filter, Preconditioning, preconditioned_norm
 from .astra_device import AstraOnDevice
 from .astra_projectors import AstraProjector
 from .base import WindowProjector
@@ -32,6 +33,7 @@ from .checks import (
 from .device import DeviceNeeds, DeviceOperator, Scene
 from .footprint import Footprint, ParallelGeometry, block_footprint, ray_vectors
 from .joseph import JosephProjector, Scratch, ray_fans
+from .point_spread import padded_shape, symbol
 from .power import largest_eigenvalue
 from .radon_device import JosephOnDevice, joseph_needs
 from .ramp import ramp_filtered
@@ -69,6 +71,7 @@ class RadonCT:
     Not for use by several threads at once: the projectors' buffers are shared.
     """
 
+    convolutional = True
     blocks_fixed = False
 
     def __init__(
@@ -407,6 +410,26 @@ class RadonCT:
         if self.weights is not None:
             sinogram *= self.weights
         return np.ascontiguousarray(self.adjoint(sinogram)[self.grid.window(index).slices])
+
+    # --- the block's curvature as a convolution ------------------------------------------------------------------------
+
+    def preconditioning(self, tau: float) -> Preconditioning:
+        """From the beam's point spread (point_spread.py), one for all blocks; each ray weighs as its angle on average."""
+        angle_means = np.ones(self.measurements) if self.weights is None else self.weights.mean(axis=1, dtype=float)
+        shape = self.grid.block_shape
+        spectrum = np.float32(self.scale) * symbol(self.geometry, angle_means, shape)
+        found = Filter.of(spectrum, tau, padded_shape(shape))
+        normal = self._normal_of_block if self._whole is None else self._normal_of_block_on_device
+
+        def norm(index: int) -> float:
+            return preconditioned_norm(
+                lambda block: np.float32(self.scale) * normal(index, block), found, tau, self.grid.window(index).shape
+            )
+
+        def remembered(index: int) -> float:
+            return self._constant(("preconditioned", tau, shape, self._block_key(index)), lambda: norm(index))
+
+        return Preconditioning(found, remembered)
 
     def minibatch_factor(self, count: int) -> float:
         """The Lipschitz constant of a scaled minibatch of `count` random angles over L, the largest of a few draws."""

@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 from ..blocks import FloatArray
 from ..denoiser import BlockDenoiser, DenoiserSettings
 from ..operators.base import BlockOperator
+from ..preconditioner import Filter, HostPreconditioner
 from ..red import Moved
 from ..slots import Slot
 from ..task import Task
@@ -71,6 +72,7 @@ class WorkerSetup:
         reference: the true image, if a device is to compute the error.
         per_launch: the most updates a launch holds.
         minibatch: measurements of a gradient, None for all.
+        filter: the preconditioner of every block's step, or None.
     """
 
     operator: BlockOperator
@@ -81,6 +83,7 @@ class WorkerSetup:
     reference: FloatArray | None = None
     per_launch: int = 1
     minibatch: int | None = None
+    filter: Filter | None = None
 
     @property
     def count(self) -> int:
@@ -98,7 +101,8 @@ class WorkerSetup:
     def make_worker(self, slots: Sequence[tuple[Slot, Slot]]) -> BlockWorker:
         """A worker on these slots, with its own copy of the network."""
         denoiser = BlockDenoiser(self.network, self.denoiser)  # type: ignore[arg-type]
-        return BlockWorker(self.operator, denoiser, self.tau, self.mask, slots)
+        precondition = None if self.filter is None else HostPreconditioner(self.filter)
+        return BlockWorker(self.operator, denoiser, self.tau, self.mask, slots, precondition)
 
 
 class Runtime(Protocol):

@@ -1,0 +1,68 @@
+"""What AᵀA of a parallel beam does to a block of the image, seen as a convolution: its point spread, and its symbol.
+
+Joseph's ray at angle θ takes a pixel at distance t with the weight φ(t) = Λ(t/m)/m, m = max(|cos θ|, |sin θ|), Λ the
+triangle of half width 1. Averaged over where the rays lie between the pixels, two pixels apart by (x, y) share
+
+    h(x, y) = Σ_θ w_θ (φ * φ)(x·cos θ + y·sin θ) / spacing,    φ * φ = B₃(t/m)/m,  B₃ the cubic B-spline.
+
+Inside a block AᵀA differs from h's convolution only by that average (Joseph, IEEE TMI 1982, eq. 4).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.fft
+
+from ..blocks import FloatArray
+from .footprint import Float64Array, ParallelGeometry
+
+# B₃ reaches 2m from a ray through the origin, which is 2 pixels along the row or column that it crosses; and rounding.
+REACH = 3
+
+
+def cubic_spline(t: Float64Array) -> Float64Array:
+    """B₃(t), the triangle's convolution with itself; its integral is 1."""
+    distance = np.abs(t)
+    near = 2 / 3 - distance**2 + distance**3 / 2
+    far = np.maximum(2 - distance, 0) ** 3 / 6
+    return np.where(distance < 1, near, far)
+
+
+def padded_shape(block_shape: tuple[int, int]) -> tuple[int, int]:
+    """At least twice the block, so that its convolution doesn't wrap around; a size that FFTs like."""
+    rows, cols = (scipy.fft.next_fast_len(2 * side, real=True) for side in block_shape)
+    return int(rows), int(cols)
+
+
+def point_spread(geometry: ParallelGeometry, weights: Float64Array, shape: tuple[int, int]) -> Float64Array:
+    """h on a grid of `shape` with the origin at [0, 0] and negative offsets wrapped around.
+
+    Args:
+        weights: (angles,) w_θ, the mean of the rays' statistical weights; 1 without any.
+    """
+    rows, cols = shape
+    y, x = (np.fft.fftfreq(side, 1 / side) for side in shape)
+    found = np.zeros(shape)
+    for angle, weight in zip(geometry.angles, weights, strict=True):
+        cos, sin = np.cos(angle), np.sin(angle)
+        widest = max(abs(cos), abs(sin))
+        value = weight / (widest * geometry.spacing)
+        along_rows = abs(cos) > abs(sin)
+        # On each line of offsets, the few around where x·cos θ − y·sin θ = 0 (rows count down, y up).
+        lines, ratio = (y, sin / cos) if along_rows else (x, cos / sin)
+        middle = np.round(lines * ratio)
+        for step in range(-REACH, REACH + 1):
+            places = middle + step
+            distance = places * cos - lines * sin if along_rows else lines * cos - places * sin
+            inside = np.abs(places) < (cols if along_rows else rows) / 2
+            here = np.flatnonzero(inside)
+            there = places[here].astype(np.intp)
+            target = (here, there) if along_rows else (there, here)
+            found[target] += value * cubic_spline(distance[here] / widest)
+    return found
+
+
+def symbol(geometry: ParallelGeometry, weights: Float64Array, block_shape: tuple[int, int]) -> FloatArray:
+    """ĥ ≥ 0, the real half spectrum of h on the padded grid: (padded rows, padded cols // 2 + 1)."""
+    spectrum = scipy.fft.rfft2(point_spread(geometry, weights, padded_shape(block_shape))).real
+    return np.asarray(np.maximum(spectrum, 0), np.float32)
