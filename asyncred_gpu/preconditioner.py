@@ -100,18 +100,21 @@ class HostPreconditioner:
 
 
 class BlockPreconditioner:
-    """P on one device, for blocks of at most half the padded shape; its buffers are reused, so for one caller at a time."""
+    """P on one device, for blocks of at most half the padded shape; its buffers are reused, so for one caller at a time.
+
+    shape: (padded rows, padded cols). filtered: (batch, *shape), what the last call left, the blocks in its top left parts.
+    """
 
     def __init__(self, filter_: Filter, device: torch.device, batch: int = 1) -> None:
-        self._shape = filter_.shape
+        self.shape = filter_.shape
         self._inverse = torch.from_numpy(filter_.inverse).to(device)
         self._spectrum = torch.empty((batch, *filter_.inverse.shape), dtype=torch.complex64, device=device)
-        self._filtered = torch.empty((batch, *filter_.shape), dtype=torch.float32, device=device)
+        self.filtered = torch.empty((batch, *filter_.shape), dtype=torch.float32, device=device)
 
     def __call__(self, gradients: Tensor) -> Tensor:
         """P of (batch, rows, cols) float32; a view of a buffer, valid until the next call."""
         rows, cols = gradients.shape[-2:]
-        torch.fft.rfft2(gradients, self._shape, out=self._spectrum)
+        torch.fft.rfft2(gradients, self.shape, out=self._spectrum)
         self._spectrum.mul_(self._inverse)
-        torch.fft.irfft2(self._spectrum, self._shape, out=self._filtered)
-        return self._filtered[:, :rows, :cols]
+        torch.fft.irfft2(self._spectrum, self.shape, out=self.filtered)
+        return self.filtered[:, :rows, :cols]

@@ -5,6 +5,8 @@
 #include "backproject.cu"
 #include "combine.cu"
 #include "crop.cu"
+#include "filter_in.cu"
+#include "filter_out.cu"
 #include "first_layer_bfloat16.cu"
 #include "first_layer_float16.cu"
 #include "forward.cu"

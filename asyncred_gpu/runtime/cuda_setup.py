@@ -39,6 +39,9 @@ def memory_needed(setup: WorkerSetup, workers: int, device: torch.device) -> Mem
     (height, width), (rows, cols) = operator.grid.block_shape, setup.crop_shape
     needs = operator.device_needs(setup.count, device)
     floats = rows * cols + 4 * height * width + 4 * LANES + needs.floats
+    filter_size = 0 if setup.filter is None else setup.filter.inverse.size
+    if setup.filter is not None:  # the gradient to be filtered, its spectrum, and what comes out
+        floats += height * width + 2 * filter_size + setup.filter.shape[0] * setup.filter.shape[1]
     # Whole images go through the network one at a time, and leave their residual in a buffer of its own.
     whole, precision = setup.denoiser.whole, setup.denoiser.precision
     at_once, residual = (1, 4 * rows * cols) if whole else (size, 0)
@@ -48,7 +51,7 @@ def memory_needed(setup: WorkerSetup, workers: int, device: torch.device) -> Mem
     return MemoryNeeded(
         slots=slot_layout(operator).nbytes,
         tables=needs.tables + 4 * images * operator.image_shape[0] * operator.image_shape[1],
-        workers=workers * (4 * size * floats + network),
+        workers=workers * (4 * (size * floats + filter_size) + network),
     )
 
 

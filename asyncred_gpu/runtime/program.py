@@ -1,6 +1,6 @@
 """One worker's operations on a device: the update of worker.py as kernels over static buffers, several blocks at once.
 
-    read: crop (or whole image), residual      work: network, gradient, combine, step, download
+    read: crop (or whole image), residual      work: network, gradient, combine, [precondition,] step, download
     publish: copy x and m, project x
 
 The own front slot stays in front until this very update commits, so the step may read it after the lease has ended.
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..kernels.launch import TASK
 from ..operators.device import Batch
+from ..preconditioner import BlockPreconditioner
 from ..red import Moved
 from ..task import Task
 from .base import WorkerSetup
@@ -58,6 +59,11 @@ class BlockProgram:
         self._noise = self._buffer(size, height, width)
         self._momentum = self._buffer(size, height, width)
         self._lanes = min(LANES, height * width)
+        self._precondition, self._least = None, 0.0
+        if setup.filter is not None:
+            self._precondition = BlockPreconditioner(setup.filter, stage.scene.device, size)
+            self._least = setup.filter.least
+            self._free = self._buffer(size, height, width)
         self._sums = self._buffer(2, size, 2, self._lanes)
         self._totals = self._buffer(2, size, 2)
         self._results = stage.device.pinned(4 * self._totals.numel()).view(torch.float32).reshape(2, size, 2)
@@ -100,7 +106,8 @@ class BlockProgram:
 
     def work(self) -> Sequence[Operation]:
         """From what was read to what will be published, and what the step says of itself."""
-        return [self._network(), self._gradient(), self._combine(), self._step(), self._download()]
+        filtered = [] if self._precondition is None else [self._filter(self._precondition)]
+        return [self._network(), self._gradient(), self._combine(), *filtered, self._step(), self._download()]
 
     def prime(self) -> Sequence[Operation]:
         """The step alone, which moves nothing with a step of 0; then publish."""
@@ -186,6 +193,28 @@ class BlockProgram:
                 [self._own("gradient"), self._own("sums")],
             ),
             then=lambda: self._add_up(0),
+        )
+
+    def _filter(self, precondition: BlockPreconditioner) -> Operation:
+        stage, scene, batch = self._stage, self._stage.scene, self._batch
+        common = (scene.image, scene.blocks, scene.memory, batch.tasks, batch.slots, batch.size, stage.operator.parts)
+        kernels, items = scene.kernels, self._free.numel()
+        free, mask, least = self._free, stage.mask, self._least
+
+        def run() -> None:
+            kernels.launch("filter_in", items, *common, batch.gradient, free)
+            precondition(free)
+            rows, cols = precondition.shape
+            kernels.launch(
+                "filter_out", items, *common, least, mask, precondition.filtered, rows, cols, batch.gradient
+            )
+
+        return Operation(
+            "precondition",
+            run,
+            lambda: access(
+                [self._own("descriptor"), *self._own_front_slots()], [self._own("gradient"), self._own("filtered")]
+            ),
         )
 
     def _step(self) -> Operation:
