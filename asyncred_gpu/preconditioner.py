@@ -1,9 +1,9 @@
-"""A step that knows the data term's curvature: d = P G, P = U F⁻¹ 1/(ĥ + κτ) F Uᵀ, with ĥ the symbol of U_iᵀAᵀA U_i.
+"""A step that knows the curvature: d = P G, P = U F⁻¹ 1/(s·ĥ + κτ) F Uᵀ, with ĥ the symbol of U_iᵀ∇²g U_i.
 
-Uᵀ puts a block into zeros twice its size, U cuts it out again. Any P that is symmetric and positive leaves the solutions
-of G(x) = 0 as they are; this one makes the way short: Newton's method for the data term and a bound κτ for the
-residual's Jacobian (κ = 2 is the bound of a nonexpansive D; what was measured of ours is below 1.2). With κ = 1.2 the step
-is stable for all Jacobians of norm below 2·1.2. Not covered by the paper's theorems.
+Uᵀ puts a block into zeros twice its size, U cuts it out again. A P that is symmetric and positive leaves the solutions of
+G(x) = 0 as they are; this one shortens the way, by Newton's method for the data term and κτ for the residual's Jacobian
+(2τ bounds it where D is nonexpansive; 1.2τ was the most measured of ours). s ≥ 1 allows for the blocks that move at the
+same time: their moves add up where blocks share measurements, which is where ĥ is large. Not covered by the theorems.
 """
 
 from __future__ import annotations
@@ -18,16 +18,23 @@ from torch import Tensor
 
 from .blocks import FloatArray
 
-KAPPA = 1.2
+KAPPA = 0.8
+# s = max(LEAST_SHARING, SHARING·Pω/b) for P of b blocks in flight, ω = L/L_i: half of it, or half the least, was enough.
+LEAST_SHARING, SHARING = 2.0, 2.0
 # The norm is to say whether a step of 1 is too long: two digits do.
 NORM_ITERATIONS, NORM_TOL = 30, 0.01
+
+
+def sharing(in_flight: int, omega: float, blocks: int) -> float:
+    """s for P of b blocks in flight; ω = L/L_i."""
+    return max(LEAST_SHARING, SHARING * in_flight * omega / blocks)
 
 
 class Filter(NamedTuple):
     """P of every block of one grid, as a worker is told.
 
     Args:
-        inverse: (padded rows, padded cols // 2 + 1) float32, 1/(ĥ + κτ).
+        inverse: (padded rows, padded cols // 2 + 1) float32, 1/(s·ĥ + κτ).
         shape: (padded rows, padded cols).
     """
 
@@ -35,13 +42,15 @@ class Filter(NamedTuple):
     shape: tuple[int, int]
 
     @classmethod
-    def of(cls, symbol: FloatArray, tau: float, shape: tuple[int, int]) -> Filter:
+    def of(cls, symbol: FloatArray, tau: float, shape: tuple[int, int], shared: float = 1.0) -> Filter:
         """From the symbol of the data term as the operator scales it.
 
+        Args:
+            shared: s.
         Raises:
             ValueError: a symbol with zeros, and no τ to fill them.
         """
-        curvature = symbol + np.float32(KAPPA * tau)
+        curvature = np.float32(shared) * symbol + np.float32(KAPPA * tau)
         if not curvature.min() > 0:
             raise ValueError("tau=0 leaves directions without curvature, so no step is defined. Pass step='block'.")
         return cls(np.asarray(1 / curvature, np.float32), shape)

@@ -48,7 +48,8 @@ def step_length(policy: str | float, constants: StepConstants) -> float:
 
     "theory": 1/((1+2λ)(L+2τ)), Theorem 1 of the paper. "global": 1/(L+2τ). "block": 1/(βL_i+2τ), with
     β = max(1, Pω/(1.5 b)) and ω = L/L_i: P updates in flight act on x together, and overlap with weight ω/b.
-    "preconditioned": along P_i G, 1/(β·max(1, μ_i/1.9)): a step of μ_i⁻¹·2 or more would swing. A number is taken as it is.
+    "preconditioned": along P_i G, where β is a part of P_i, 1/max(1, μ_i/1.9): from 2/μ_i on it would grow. A number is
+    taken as it is.
     """
     c = constants
     if policy == "theory":
@@ -59,7 +60,7 @@ def step_length(policy: str | float, constants: StepConstants) -> float:
         curvature = overlap_factor(c) * c.block_lipschitz + 2 * c.tau
         return 1 / curvature if curvature > 0 else 0.0
     if policy == "preconditioned":
-        return 1 / (overlap_factor(c) * max(1.0, c.preconditioned / LARGEST_EIGENVALUE))
+        return 1 / max(1.0, c.preconditioned / LARGEST_EIGENVALUE)
     return float(policy)
 
 

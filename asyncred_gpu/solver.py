@@ -28,7 +28,7 @@ from .devices import check_device
 from .engine import Engine, Limits, guarded
 from .monitor import Monitor, StepGuard
 from .operators.base import BlockOperator
-from .preconditioner import Filter, Preconditioning
+from .preconditioner import Filter, Preconditioning, sharing
 from .precision import choose_precision, resolve_precision
 from .red import Step, StepConstants, step_length
 from .result import Progress, Result, Schedule, Status
@@ -379,7 +379,7 @@ class GpuAsyncRED:
         if schedule is not None:
             check_replay(schedule.settings, common)
         # Also for a replay: the workers' copies of the operator then have ‖A‖² and needn't compute it.
-        conditioning = self.operator.preconditioning(self.tau) if self.step == "preconditioned" else None
+        conditioning = self._preconditioning()
         steps = tuple(self._step(i, conditioning) for i in range(len(self.operator.grid)))
         filter_ = None if conditioning is None else conditioning.filter
         return _Prepared(image, scale, precision, steps, filter_, common, (*notes, *measured))
@@ -405,8 +405,22 @@ class GpuAsyncRED:
         alike = [index for index in range(len(grid)) if grid.window(index).shape == grid.window(0).shape]
         return [halo_crop(grid, index, self.halo).of(image) for index in alike[:PRECISION_CROPS]]
 
+    def _preconditioning(self) -> Preconditioning | None:
+        """Of this τ and these blocks in flight; None for other steps."""
+        if self.step != "preconditioned":
+            return None
+        blocks = len(self.operator.grid)
+        omega = self.operator.lipschitz / (self.operator.block_lipschitz(blocks // 2) or self.operator.lipschitz)
+        shared = sharing(self.parallelism.in_flight, omega, blocks) * self._minibatch_factor
+        return self.operator.preconditioning(self.tau, shared)
+
+    @property
+    def _minibatch_factor(self) -> float:
+        """How many times larger a minibatch's Lipschitz constant is."""
+        return 1.0 if self.minibatch is None else self.operator.minibatch_factor(self.minibatch)
+
     def _step(self, block: int, conditioning: Preconditioning | None) -> Step:
-        factor = 1.0 if self.minibatch is None else self.operator.minibatch_factor(self.minibatch)
+        factor = self._minibatch_factor
         constants = StepConstants(
             lipschitz=factor * self.operator.lipschitz,
             block_lipschitz=factor * self.operator.block_lipschitz(block),

@@ -67,8 +67,12 @@ class BlockOperator(Protocol):
         """Whether a block's curvature U_iᵀ∇²g U_i is nearly a convolution, so that there is a `preconditioning`."""
         ...
 
-    def preconditioning(self, tau: float) -> Preconditioning:
-        """What takes the curvature, and κτ of the denoiser's, out of a step."""
+    def preconditioning(self, tau: float, shared: float) -> Preconditioning:
+        """What takes s times the curvature, and κτ of the denoiser's, out of a step.
+
+        Args:
+            shared: s, see `sharing` of preconditioner.py.
+        """
         ...
 
     def minibatch_factor(self, count: int) -> float:

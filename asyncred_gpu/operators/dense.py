@@ -65,7 +65,7 @@ class DenseOperator:
         """‖A_i‖², exactly."""
         return self._block_constants[index]
 
-    def preconditioning(self, tau: float) -> Preconditioning:
+    def preconditioning(self, tau: float, shared: float) -> Preconditioning:
         """There is none: AᵀA of any matrix is no convolution.
 
         Raises:

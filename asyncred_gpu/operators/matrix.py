@@ -359,7 +359,7 @@ class BlockCS:
     def _norm_squared_of(self, index: int) -> float:
         return float(self._constant(index, lambda: largest_eigenvalue(self._rows, index)))
 
-    def preconditioning(self, tau: float) -> Preconditioning:
+    def preconditioning(self, tau: float, shared: float) -> Preconditioning:
         """There is none: AᵀA of any matrix is no convolution.
 
         Raises:

@@ -413,12 +413,12 @@ class RadonCT:
 
     # --- the block's curvature as a convolution ------------------------------------------------------------------------
 
-    def preconditioning(self, tau: float) -> Preconditioning:
+    def preconditioning(self, tau: float, shared: float) -> Preconditioning:
         """From the beam's point spread (point_spread.py), one for all blocks; each ray weighs as its angle on average."""
         angle_means = np.ones(self.measurements) if self.weights is None else self.weights.mean(axis=1, dtype=float)
         shape = self.grid.block_shape
         spectrum = np.float32(self.scale) * symbol(self.geometry, angle_means, shape)
-        found = Filter.of(spectrum, tau, padded_shape(shape))
+        found = Filter.of(spectrum, tau, padded_shape(shape), shared)
         normal = self._normal_of_block if self._whole is None else self._normal_of_block_on_device
 
         def norm(index: int) -> float:
@@ -427,7 +427,7 @@ class RadonCT:
             )
 
         def remembered(index: int) -> float:
-            return self._constant(("preconditioned", tau, shape, self._block_key(index)), lambda: norm(index))
+            return self._constant(("preconditioned", tau, shared, shape, self._block_key(index)), lambda: norm(index))
 
         return Preconditioning(found, remembered)
 
