@@ -16,10 +16,6 @@ from .blocks import BlockGrid, FloatArray, choose_block_shape
 from .red import check_step
 from .scheduler import ORDERS, SAMPLINGS
 
-METHODS = ("fast", "paper")
-# The heavy ball's weight if nobody sets it: with the block step, and with the preconditioned one.
-MOMENTUM = (0.8, 0.5)
-
 
 @dataclass(frozen=True)
 class Parallelism:
@@ -175,58 +171,23 @@ def make_mask(field_of_view: Any, image_shape: tuple[int, int]) -> FloatArray | 
     return mask
 
 
-@dataclass(frozen=True)
-class Method:
-    """How blocks move: what a method's name stands for, and what was set beside it.
-
-    momentum None: as much as the updates in flight bear, see `momentum_for`.
-    """
-
-    name: str
-    step: str | float
-    momentum: float | None
-    sampling: str
-
-    def momentum_for(self, in_flight: int, blocks: int) -> float:
-        """The heavy ball's weight, which none bears with more than half of the blocks in flight.
-
-        Raises:
-            ValueError: one that was set, with too many blocks in flight.
-        """
-        if self.momentum is not None:
-            check_momentum(self.momentum, in_flight, blocks)
-            return self.momentum
-        return MOMENTUM[self.step == "preconditioned"] if 2 * in_flight <= blocks else 0.0
+def check_solver_choices(step: Any, momentum: Any, sampling: Any, order: Any) -> tuple[str | float, float, str, str]:
+    """The settings that stand for themselves."""
+    return (
+        check_step(step),
+        check_number("momentum", momentum, 0.0, 1.0),
+        check_choice("sampling", sampling, SAMPLINGS),
+        check_choice("order", order, ORDERS),
+    )
 
 
-def check_method(
-    method: Any, step: Any, momentum: Any, sampling: Any, convolutional: bool, tau: float | None
-) -> Method:
-    """What is "auto" as the method has it, and the rest as it was set.
-
-    Args:
-        convolutional: the operator has a preconditioner.
-        tau: None: still to be chosen.
-    """
-    name = check_choice("method", method, METHODS)
-    paper = name == "paper"
-    if isinstance(step, str) and step == "auto":
-        step = "theory" if paper else ("preconditioned" if convolutional and tau != 0 else "block")
+def check_convolutional(step: str | float, convolutional: bool) -> None:
+    """A preconditioner needs a curvature that is nearly a convolution."""
     if step == "preconditioned" and not convolutional:
         raise ValueError(
             "step='preconditioned' needs an operator whose curvature is nearly a convolution, as RadonCT's is. "
             "Pass step='block'."
         )
-    if isinstance(momentum, str) and momentum == "auto":
-        momentum = 0.0 if paper else None
-    if isinstance(sampling, str) and sampling == "auto":
-        sampling = "uniform" if paper else "epoch"
-    return Method(
-        name,
-        check_step(step),
-        None if momentum is None else check_number("momentum", momentum, 0.0, 1.0),
-        check_choice("sampling", sampling, SAMPLINGS),
-    )
 
 
 def check_replay(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> None:

@@ -36,19 +36,20 @@ from .runtime.base import Runtime, WorkerSetup
 from .runtime.cpu import CpuRuntime, available_cores
 from .runtime.cuda_setup import make_cuda_runtime
 from .runtime.spares import SpareWorkers
-from .scheduler import ORDERS, FreeScheduler, OrderedScheduler, ReplayScheduler, Scheduler, SyncScheduler, Ticket, make_sampler
+from .scheduler import FreeScheduler, OrderedScheduler, ReplayScheduler, Scheduler, SyncScheduler, Ticket, make_sampler
 from .settings import (
     check_callbacks,
-    check_choice,
+    check_convolutional,
     check_count,
     check_image,
     check_minibatch,
-    check_method,
+    check_momentum,
     check_number,
     check_parallelism,
     check_reference,
     check_replay,
     check_scale,
+    check_solver_choices,
     make_grid,
     make_mask,
 )
@@ -104,11 +105,11 @@ class GpuAsyncRED:
         max_staleness: λ, the most commits between a read and its commit; None: max(4·workers, blocks), or, if the
             order isn't "free", the updates in flight − 1.
         minibatch: angles or rows an update's gradient uses (SG); None: all (BG).
-        step: "theory" 1/((1+2λ)(L+2τ)), "global" 1/(L+2τ), "block" 1/(βL_i+2τ), or a number; or "preconditioned": 1/β
-            along a direction that takes the scan's blurring out (preconditioner.py), for CT. "auto": as the method has it.
-        momentum: heavy ball a block, with restart, in [0, 1); not covered by the theorems. "auto": as the method has it.
-        sampling: "epoch" (random permutations) or "uniform" (independent draws, as in the theorems); "auto": as the method
-            has it.
+        step: "theory" 1/((1+2λ)(L+2τ)), "global" 1/(L+2τ), "block" 1/(βL_i+2τ), or a number; in CT also
+            "preconditioned", along a direction that takes the scan's blurring out (preconditioner.py): a third of the
+            sweeps. Momentum 0.3 goes with it. Not covered by the theorems.
+        momentum: heavy ball a block, with restart, in [0, 1); not covered by the theorems.
+        sampling: "epoch" (random permutations) or "uniform" (independent draws, as in the theorems).
         order: "free"; "ordered": the same image every time, bit for bit; "sync": likewise, with a barrier after every
             round of updates, the baseline Sync-RED.
         intensity_scale: c in R_c(x) = c·R(x/c); "auto": the 99.9th percentile of the start image; 1.0: off.
@@ -120,8 +121,6 @@ class GpuAsyncRED:
         device: "auto" (a GPU if one works, else the CPU), "cpu" (a pool of processes), "cuda", "cuda:1", or several
             GPUs, ["cuda:0", "cuda:1"], among which the workers are dealt out.
         seed: of the block choice and the minibatches.
-        method: what "auto" means: "fast" the preconditioned step in CT, else the block step, momentum, and epochs; "paper"
-            what Theorems 1 and 2 cover: step="theory", no momentum, sampling="uniform". Both have the same solutions.
     Raises:
         ValueError, TypeError: settings that can't be, before any work.
         DeviceError: a device that isn't there.
@@ -137,9 +136,9 @@ class GpuAsyncRED:
         num_workers: int | None = None,
         max_staleness: int | None = None,
         minibatch: int | None = None,
-        step: str | float = "auto",
-        momentum: float | str = "auto",
-        sampling: str = "auto",
+        step: str | float = "block",
+        momentum: float = 0.0,
+        sampling: str = "epoch",
         order: str = "free",
         intensity_scale: float | str = "auto",
         nonnegative: bool = False,
@@ -148,7 +147,6 @@ class GpuAsyncRED:
         blocks_per_launch: int = 1,
         device: str | Sequence[str] = "auto",
         seed: int = 0,
-        method: str = "fast",
     ) -> None:
         self.devices = check_device(device)
         self._wanted = Wanted.of(denoiser, tau)
@@ -161,8 +159,6 @@ class GpuAsyncRED:
             "pad": pad,
             "num_workers": num_workers,
             "step": step,
-            "momentum": momentum,
-            "method": method,
             "nonnegative": nonnegative,
             "field_of_view": field_of_view,
             "precision": precision,
@@ -171,9 +167,8 @@ class GpuAsyncRED:
             "seed": seed,
         }
         self.halo, self.whole = resolve_halo(pad, self.network), pad == "full"
-        how = check_method(method, step, momentum, sampling, operator.convolutional, self._wanted.tau)
-        self.method, self.step, self.sampling = how.name, how.step, how.sampling
-        self.order = check_choice("order", order, ORDERS)
+        self.step, self.momentum, self.sampling, self.order = check_solver_choices(step, momentum, sampling, order)
+        check_convolutional(self.step, operator.convolutional)
         self.intensity_scale = self._given_scale = check_scale(intensity_scale)
         self.nonnegative = bool(nonnegative)
         self.precision = resolve_precision(precision, self._kind)
@@ -182,10 +177,10 @@ class GpuAsyncRED:
         wanted = self._default_workers() if num_workers is None else check_count("num_workers", num_workers, 1)
         grid = make_grid(block_shape, operator.grid, wanted * per_launch, operator.blocks_fixed)
         # With momentum half of the blocks may be in flight.
-        most = max(1, len(grid) // (per_launch if how.momentum == 0 else 2 * per_launch))
+        most = max(1, len(grid) // (2 * per_launch if self.momentum else per_launch))
         workers = min(wanted, most) if num_workers is None else wanted
         self.parallelism = check_parallelism(workers, per_launch, max_staleness, len(grid), self.order)
-        self.momentum = how.momentum_for(self.parallelism.in_flight, len(grid))
+        check_momentum(self.momentum, self.parallelism.in_flight, len(grid))
         self.operator = operator.with_blocks(grid)
         self.minibatch = check_minibatch(minibatch, operator.measurements)
         self.mask = make_mask(field_of_view, operator.image_shape)
@@ -215,7 +210,8 @@ class GpuAsyncRED:
         """
         if not self.chooses:
             raise ValueError('Neither tau nor sigma is "auto", so there is nothing to choose. Pass tau="auto".')
-        self.tuned = self._wanted.choose(self.operator, x0, self._given_scale, self._trial_options | options)
+        trials = self._trial_options | ({"momentum": self.momentum} if self.momentum else {})
+        self.tuned = self._wanted.choose(self.operator, x0, self._given_scale, trials | options)
         self.tau, self.network = self.tuned.tau, self.tuned.denoiser
         self.intensity_scale = self.tuned.intensity_scale
         return self.tuned
@@ -513,7 +509,6 @@ class GpuAsyncRED:
         return dict(prepared.common) | {
             **self.operator.details,
             "intensity_scale": prepared.scale,
-            "method": self.method,
             "step": self.step,
             "momentum": self.momentum,
             "sampling": self.sampling,

@@ -63,7 +63,7 @@ def problem(network=None, weights=False, projector="auto", **options):
     return GpuAsyncRED(scan, network or small_network(0, depth=2, channels=4), **(settings | options)), image
 
 
-def on_cpu(solver, reference=None, replay=None):
+def on_cpu(solver, reference=None, filter=None, replay=None):
     return solver._run(
         lambda setup, workers, image: SimulatedRuntime(setup, workers, image, RandomOrder(0)),
         *(None, UPDATES, None, None, "fbp", reference, (), replay),

@@ -3,6 +3,8 @@
 scripts/gpu_acceptance.py runs these on a machine with a GPU: pytest -m gpu.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -51,10 +53,13 @@ def run(kind, solver, updates=60, reference=None, replay=None):
 
 
 def make_program(device, subset):
+    """With a minibatch also with a preconditioner."""
     solver, image = problem(nonnegative=True)
     denoiser = DenoiserSettings(solver.halo, "float32", 0.9)
     mask = (np.arange(96)[:, None] + np.zeros(96) > 3).astype(np.float32)
     setup = WorkerSetup(solver.operator, solver.network, denoiser, 0.02, mask, image, 3, subset)
+    if subset is not None:
+        setup = replace(setup, filter=solver.operator.preconditioning(0.02, 3.0).filter)
     start = solver.operator.start("fbp")
     (stage,) = make_stages([device], setup, start, deterministic=True)
     return BlockProgram(0, stage, [], setup)
@@ -115,10 +120,13 @@ def test_every_operation_does_what_the_host_build_does(kind, subset, wrong):
 # --- whole runs -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("per_launch", [1, 3])
+FILTERED = {"step": "preconditioned", "nonnegative": True, "field_of_view": "circle"}
+
+
+@pytest.mark.parametrize(("per_launch", "changes"), [(1, {}), (3, {}), (1, FILTERED), (3, FILTERED)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_ordered_run_is_the_cpus_and_the_same_every_time(kind, per_launch):
-    options = {"order": "ordered", "momentum": 0.3, "blocks_per_launch": per_launch, "num_workers": 2}
+def test_an_ordered_run_is_the_cpus_and_the_same_every_time(kind, per_launch, changes):
+    options = {"order": "ordered", "momentum": 0.3, "blocks_per_launch": per_launch, "num_workers": 2} | changes
     solver, image = problem(**options)
     found = run(kind, solver, reference=image)
     cpu, _ = problem(device="cpu", **options)

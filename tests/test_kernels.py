@@ -18,7 +18,7 @@ from asyncred_gpu.kernels.launch import BLOCK, IMAGE, TASK
 from asyncred_gpu.kernels.sources import FOLDER, kernel_files, signature
 from asyncred_gpu.operators.footprint import Footprint, ParallelGeometry, block_footprint
 from asyncred_gpu.operators.joseph import RAY_FAN, ray_fans
-from asyncred_gpu.red import Step, move
+from asyncred_gpu.red import Step, move, preconditioned
 from asyncred_gpu.slots import slot_layout
 
 from .helpers import NO_COMPILER, half_turn, joseph, needs_compiler, relative
@@ -609,6 +609,50 @@ def test_combine_and_step_are_the_move_of_red(nonnegative, masked, wrong):
     assert wrong == "slots" or not torch.equal(found.turned.reshape(found.pixels.shape), found.pixels)
 
 
+class Added:
+    """A stand-in for a preconditioner: P G = 2G + the place of a pixel, so that every pixel's place counts."""
+
+    least = 0.3
+
+    def __call__(self, gradient):
+        rows, cols = gradient.shape
+        return 2 * gradient + np.arange(rows)[:, None] + 100 * np.arange(cols)
+
+
+@pytest.mark.parametrize("wrong", [None, "slots", "least", "mask", "nonnegative", "pitch"])
+@pytest.mark.parametrize("nonnegative", [False, True])
+def test_the_filters_around_a_preconditioner_are_red_pys(nonnegative, wrong):
+    scan = RadonCT(noise(5, 40), half_turn(5), (21, 33)).with_blocks(BlockGrid((21, 33), (8, 10)))
+    s = scene(scan)
+    fill(s, noise(21, 33))
+    parts, bits = 2, 1 - s.bits if wrong == "slots" else s.bits
+    gradients, mask = poisoned(s.batch, parts, *s.padded), (noise(21, 33, seed=3) > 0).astype(np.float32)
+    given = [noise(*scan.grid.window(i).shape, seed=50 + i) * mask[scan.grid.window(i).slices] for i in range(s.batch)]
+    gradients[:, 0] = s.pad(given)
+    free, filtered = poisoned(s.batch, *s.padded), poisoned(s.batch, 19, 25)
+    tasks = s.tasks(nonnegative=int(nonnegative) if wrong != "nonnegative" else 1 - int(nonnegative))
+    start = (*s.tables, s.memory, tasks, bits, s.batch, parts)
+    KERNELS.launch("filter_in", free.numel(), *start, gradients, free)
+    filtered[:, : s.padded[0], : s.padded[1]] = torch.from_numpy(np.stack([Added()(block) for block in free.numpy()]))
+    least, pitch = (0.31 if wrong == "least" else Added.least), (24 if wrong == "pitch" else 25)
+    held_mask = None if wrong == "mask" else torch.from_numpy(mask)
+    KERNELS.launch("filter_out", free.numel(), *start, least, held_mask, filtered, 19, pitch, gradients)
+    agree, any_held = [], False
+    for index in range(s.batch):
+        gradient, window = given[index], scan.grid.window(index).slices
+        held = (s.front(0, index).pixels <= 0) & (gradient > 0) if nonnegative else None
+        any_held |= held is not None and bool(held.any())
+        moving = gradient if held is None else np.where(held, 0, gradient)
+        expected = preconditioned(Added(), gradient, moving, held, mask[window])
+        agree += [close(s.cut(free)[index], moving), close(s.cut(gradients[:, 0])[index], expected)]
+        beyond = free[index].clone()
+        beyond[: gradient.shape[0], : gradient.shape[1]] = 0
+        assert not beyond.any()
+    assert any_held == nonnegative
+    without = wrong in ("slots", "least") and not nonnegative  # nothing is held, so neither matters
+    assert all(agree) == (wrong is None or without)
+
+
 @pytest.mark.parametrize("nonnegative", [0, 1])
 def test_values_that_are_not_finite_are_counted_and_kept(nonnegative):
     scan = RadonCT(noise(5, 40), half_turn(5), (8, 10)).with_blocks(BlockGrid((8, 10), (8, 10)))
@@ -684,10 +728,15 @@ def test_every_source_is_part_of_the_build():
         "adjoint",
         "forward",
         "combine",
+        "filter_in",
+        "filter_out",
         "step",
         "publish",
     }
-    assert {file.name for file in FOLDER.iterdir() if file.suffix in {".cu", ".h", ".cuh"}} <= set(host_build.KERNELS)
+    assert {file.name for file in FOLDER.iterdir() if file.suffix in {".cu", ".h", ".cuh"}} <= {
+        *host_build.KERNELS,
+        *host_build.PROJECTOR,
+    }
 
 
 def good_publish():

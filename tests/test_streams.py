@@ -1,5 +1,6 @@
 """Streams in any legal order: no race, no lost update, bounded staleness, no deadlock; and planted faults are found."""
 
+import os
 from collections import Counter
 from dataclasses import replace
 
@@ -18,9 +19,11 @@ from .symbolic import Case, LostUpdate, SymbolicRun, TooStale, TornRead, draw_ca
 
 RUNS = 10_000
 PARTS = 10
+# A thousand runs take 6 to 15 s: all of them with ASYNCRED_ALL_RUNS=1, else three parts, which see what all see.
+PARTS_HERE = range(PARTS) if os.environ.get("ASYNCRED_ALL_RUNS") else (0, 4, 9)
 MOST_RUNS_TO_FIND_A_FAULT = 1000
 
-# --- 10,000 runs -----------------------------------------------------------------------------------------------------
+# --- up to 10,000 runs -----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -57,7 +60,7 @@ def facts(run):
     }
 
 
-@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("part", PARTS_HERE)
 def test_any_legal_order_is_right(part, ring_waits):
     """What the last assertion asks for was seen, of 1,000 runs, in 130, 250, 500, 890, 500 and 47 of them."""
     count = RUNS // PARTS
