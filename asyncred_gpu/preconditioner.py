@@ -1,9 +1,9 @@
 """A step that knows the curvature: d = P G, P = U F⁻¹ 1/(s·ĥ + κτ) F Uᵀ, with ĥ the symbol of U_iᵀ∇²g U_i.
 
-Uᵀ puts a block into zeros twice its size, U cuts it out again. A P that is symmetric and positive leaves the solutions of
-G(x) = 0 as they are; this one shortens the way, by Newton's method for the data term and κτ for the residual's Jacobian
-(2τ bounds it where D is nonexpansive; 1.2τ was the most measured of ours). s ≥ 1 allows for the blocks that move at the
-same time: their moves add up where blocks share measurements, which is where ĥ is large. Not covered by the theorems.
+Uᵀ puts a block into zeros twice its size, U cuts it out again. A P that is symmetric and positive leaves the solutions
+of G(x) = 0 as they are; this one shortens the way, by Newton's method for the data term and κτ for the residual's
+Jacobian (2τ bounds it where D is nonexpansive; 1.2τ was the most measured of ours). s ≥ 1 allows for blocks that move at
+the same time: their moves add up where blocks share measurements, which is where ĥ is large. Outside the theorems.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from torch import Tensor
 from .blocks import FloatArray
 
 KAPPA = 0.8
-# s = max(3, 3·Pω/b) for P of b blocks in flight, ω = L/L_i. On the retina (240², 90 angles, 16 blocks, ω = 4) 2·Pω/b was
-# enough for P = 4, 8 and 16 at τ = 0.02 and too little at 0.005 (P = 8 diverged); with P = 2, s = 3 costs nothing beside 2.
+# s = max(3, 3·Pω/b) for P of b blocks in flight, ω = L/L_i. On the retina (240², 90 angles, 16 blocks, ω = 4) 2·Pω/b
+# was enough for P = 4, 8 and 16 at τ = 0.02, too little at 0.005 (P = 8 diverged); with P = 2, s = 3 costs nothing.
 LEAST_SHARING, SHARING = 3.0, 3.0
 # The norm is to say whether a step of 1 is too long: two digits do.
 NORM_ITERATIONS, NORM_TOL = 30, 0.01
 
 
 def sharing(in_flight: int, omega: float, blocks: int) -> float:
-    """s for P of b blocks in flight; ω = L/L_i."""
+    """The s for P of b blocks in flight; ω = L/L_i."""
     return max(LEAST_SHARING, SHARING * in_flight * omega / blocks)
 
 
@@ -110,9 +110,9 @@ class HostPreconditioner:
 
 
 class BlockPreconditioner:
-    """P on one device, for blocks of at most half the padded shape; its buffers are reused, so for one caller at a time.
+    """P on one device, for blocks of at most half the padded shape; one caller at a time, since its buffers are reused.
 
-    shape: (padded rows, padded cols). filtered: (batch, *shape), what the last call left, the blocks in its top left parts.
+    shape: (padded rows, padded cols). filtered: (batch, *shape), what the last call left: blocks in its top left parts.
     """
 
     def __init__(self, filter_: Filter, device: torch.device, batch: int = 1) -> None:

@@ -28,8 +28,8 @@ from .devices import check_device
 from .engine import Engine, Limits, guarded
 from .monitor import Monitor, StepGuard
 from .operators.base import BlockOperator
-from .preconditioner import Filter, Preconditioning, sharing
 from .precision import choose_precision, resolve_precision
+from .preconditioner import Filter, Preconditioning, sharing
 from .red import Step, StepConstants, step_length
 from .result import Progress, Result, Schedule, Status
 from .runtime.base import Runtime, WorkerSetup
@@ -494,7 +494,8 @@ class GpuAsyncRED:
             "block_shape": list(self.operator.grid.block_shape),
             "tau": self.tau,
             "halo": "full" if self.whole else self.halo,
-            "preconditioned": True if self.step == "preconditioned" else None,  # None as of a schedule that knows it not
+            # None, as of schedules recorded before there was one.
+            "preconditioned": True if self.step == "preconditioned" else None,
             "minibatch": self.minibatch,
             "precision": precision,
             "nonnegative": self.nonnegative,

@@ -98,7 +98,9 @@ class BlockWorker:
         part = window.slices if self._whole else None
         noise = self._denoiser.residual(update.crop, np.empty(window.shape, np.float32), part)
         mask = None if self._mask is None else self._mask[window.slices]
-        update.moved = move(update.pixels, update.momentum, gradient, noise, self._tau, task.step, mask, self._precondition)
+        update.moved = move(
+            update.pixels, update.momentum, gradient, noise, self._tau, task.step, mask, self._precondition
+        )
         if not task.granted:
             yield Stage.COMPUTED
 

@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -49,17 +50,16 @@ def declared(kernels: ctypes.CDLL) -> ctypes.CDLL:
     """The library with its functions' arguments declared; a pointer is an address as an int, or None."""
     number, array = ctypes.c_int, ctypes.c_void_p
     window, fans = [number, number], [array, number, number]
-    for function, arguments, result in (
-        (kernels.joseph_forward, [array, *window, *fans, array, array], None),
-        (kernels.joseph_adjoint, [array, *window, *fans, array, array], None),
-        (kernels.joseph_forward_scratch, [*window, number], ctypes.c_long),
-        (kernels.joseph_adjoint_scratch, [*window, *fans], ctypes.c_long),
-        (
-            kernels.gather_residual,
-            [array, number, array, number, array, number, number, array, array, array, array, array],
-            None,
-        ),
-    ):
+    pair = [array, *window, *fans, array, array]
+    scratch, gather = ctypes.c_long, [array, number, array, number, array, number, number, *[array] * 5]
+    declarations: list[tuple[Any, list[Any], Any]] = [
+        (kernels.joseph_forward, pair, None),
+        (kernels.joseph_adjoint, pair, None),
+        (kernels.joseph_forward_scratch, [*window, number], scratch),
+        (kernels.joseph_adjoint_scratch, [*window, *fans], scratch),
+        (kernels.gather_residual, gather, None),
+    ]
+    for function, arguments, result in declarations:
         function.argtypes, function.restype = arguments, result
     return kernels
 

@@ -63,7 +63,7 @@ def problem(network=None, weights=False, projector="auto", **options):
     return GpuAsyncRED(scan, network or small_network(0, depth=2, channels=4), **(settings | options)), image
 
 
-def on_cpu(solver, reference=None, filter=None, replay=None):
+def on_cpu(solver, reference=None, replay=None):
     return solver._run(
         lambda setup, workers, image: SimulatedRuntime(setup, workers, image, RandomOrder(0)),
         *(None, UPDATES, None, None, "fbp", reference, (), replay),
@@ -255,7 +255,9 @@ def test_the_estimate_counts_whole_images(pad):
     operator = SimpleNamespace(
         grid=BlockGrid((1000, 1000), (100, 100)), image_shape=(1000, 1000), device_needs=lambda *_: DeviceNeeds(0, 0)
     )
-    setup = SimpleNamespace(operator=operator, per_launch=2, denoiser=settings, count=3, network=solver.network)
+    setup = SimpleNamespace(
+        operator=operator, per_launch=2, denoiser=settings, count=3, network=solver.network, filter=None
+    )
     setup.mask = setup.reference = None
     setup.crop_shape = WorkerSetup.crop_shape.fget(setup)
     with pytest.MonkeyPatch.context() as patch:

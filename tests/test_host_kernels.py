@@ -101,9 +101,7 @@ def test_the_compiled_gather_is_numpys_bit_for_bit(weighted, subset, wrong):
     footprints = [scan.footprint(index) for index in range(len(scan.grid))]
     shares = [noise(*scan.share_shape(index)) for index in range(len(scan.grid))]
     angles = None if subset is None else np.array(subset)
-    expected, found = (
-        kind(scan.sinogram, weights, footprints) for kind in (Gather, CompiledGather)
-    )
+    expected, found = (kind(scan.sinogram, weights, footprints) for kind in (Gather, CompiledGather))
     for index in range(len(scan.grid)):
         one, other = (np.empty(scan.residual_shape(index, 17 if subset is None else 3), np.float32) for _ in range(2))
         expected.residual(index, shares, angles, one)

@@ -35,7 +35,7 @@ def padded_shape(block_shape: tuple[int, int]) -> tuple[int, int]:
 
 
 def point_spread(geometry: ParallelGeometry, weights: Float64Array, shape: tuple[int, int]) -> Float64Array:
-    """h on a grid of `shape` with the origin at [0, 0] and negative offsets wrapped around.
+    """The point spread h on a grid of `shape`, with the origin at [0, 0] and negative offsets wrapped around.
 
     Args:
         weights: (angles,) w_θ, the mean of the rays' statistical weights; 1 without any.

@@ -411,10 +411,10 @@ class RadonCT:
             sinogram *= self.weights
         return np.ascontiguousarray(self.adjoint(sinogram)[self.grid.window(index).slices])
 
-    # --- the block's curvature as a convolution ------------------------------------------------------------------------
+    # --- the block's curvature as a convolution ----------------------------------------------------------------------
 
     def preconditioning(self, tau: float, shared: float) -> Preconditioning:
-        """From the beam's point spread (point_spread.py), one for all blocks; each ray weighs as its angle on average."""
+        """From the beam's point spread, one for all blocks; a ray's weight is taken for its angle's mean."""
         angle_means = np.ones(self.measurements) if self.weights is None else self.weights.mean(axis=1, dtype=float)
         shape = self.grid.block_shape
         spectrum = np.float32(self.scale) * symbol(self.geometry, angle_means, shape)

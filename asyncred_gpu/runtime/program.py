@@ -205,9 +205,7 @@ class BlockProgram:
             kernels.launch("filter_in", items, *common, batch.gradient, free)
             precondition(free)
             rows, cols = precondition.shape
-            kernels.launch(
-                "filter_out", items, *common, least, mask, precondition.filtered, rows, cols, batch.gradient
-            )
+            kernels.launch("filter_out", items, *common, least, mask, precondition.filtered, rows, cols, batch.gradient)
 
         return Operation(
             "precondition",
