@@ -2,8 +2,8 @@
 
 Uᵀ puts a block into zeros twice its size, U cuts it out again. A P that is symmetric and positive leaves the solutions
 of G(x) = 0 as they are; this one shortens the way, by Newton's method for the data term and κτ for the residual's
-Jacobian (2τ bounds it where D is nonexpansive; 1.2τ was the most measured of ours). s ≥ 1 allows for blocks that move at
-the same time: their moves add up where blocks share measurements, which is where ĥ is large. Outside the theorems.
+Jacobian (2τ bounds it where D is nonexpansive; 1.2τ was the most measured of ours). s ≥ 1 allows for blocks that move
+at the same time: their moves add up where blocks share measurements, where ĥ is large. Outside the theorems.
 """
 
 from __future__ import annotations
