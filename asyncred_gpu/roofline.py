@@ -59,10 +59,10 @@ def crops(grid: BlockGrid, halo: int) -> list[tuple[int, int]]:
 
 def valid_operations(network: DnCNN, rows: int, cols: int) -> int:
     """Multiplications and additions of all layers on a crop, each two pixels smaller than the one before."""
-    total = 0
-    for depth, layer in enumerate(network.layers, start=1):
-        total += 2 * layer.weight.numel() * (rows - 2 * depth) * (cols - 2 * depth)
-    return total
+    weights = [parameter for name, parameter in network.named_parameters() if name.endswith("weight")]
+    return sum(
+        2 * weight.numel() * (rows - 2 * depth) * (cols - 2 * depth) for depth, weight in enumerate(weights, start=1)
+    )
 
 
 def projection_bytes(operator: RadonCT) -> int:
