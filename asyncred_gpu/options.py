@@ -107,8 +107,8 @@ def _method_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--minibatch", type=whole(1), help="angles a gradient uses [all]")
     group.add_argument(
         "--step",
-        type=number_or("block", "global", "theory", above=0),
-        help="block, global, theory, or a number [block]",
+        type=number_or("block", "preconditioned", "global", "theory", above=0),
+        help="block, preconditioned (fewest sweeps, with --momentum 0.3), global, theory, or a number [block]",
     )
     group.add_argument(
         "--momentum",

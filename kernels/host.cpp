@@ -15,7 +15,7 @@ constexpr int MARGIN = 2 * LANES + 4;
 
 static int whole_vectors(int count) { return (count + LANES - 1) / LANES * LANES; }
 
-static long table_size(int width, int pad) { return whole_vectors(width + 2 * pad) + 2 * LANES; }
+static long table_size(int width, int pad) { return whole_vectors(width + 2 * pad) + 3 * LANES; }
 
 // Floats that joseph_forward needs: the padded image in both orientations, and a row of the sinogram.
 extern "C" long joseph_forward_scratch(int rows, int cols, int width) {
@@ -111,48 +111,49 @@ extern "C" void joseph_forward(const float *pixels, int rows, int cols, const Ra
     }
 }
 
-// One angle's rays for joseph_adjoint: values and origins of rays −pad, …, width + pad; those outside have the value 0.
+// One angle's rays for joseph_adjoint: the values of rays −pad, …, width + pad; those outside have the value 0.
 struct Rays {
-    const float *value, *origin;
+    const float *value;
     int pad, last;
 };
 
-// Add to a row of pixels what one angle gives it.
-template <class Table, bool along_rows>
-static void add_rays(float *row, int r, int cols, const RayFan &fan, const Rays &rays) {
+// Add to a row of pixels what one angle gives it. NEAR: the rays near a pixel, 0: as many as `fan` says.
+template <class Table, bool along_rows, int NEAR>
+static void add_rays(float *__restrict row, int r, int cols, const RayFan fan, const Rays rays) {
     // The ray through pixel c is start + c·slope, and those near it begin `reach` before: as in `gathered`.
-    const float step = fan.per_line, last = (float)rays.last;
-    const double start = along_rows ? -fan.first - (double)r * step : r - (double)fan.first;
+    const double start = along_rows ? -fan.first - (double)r * fan.per_line : r - (double)fan.first;
     const float begin = (float)(start * fan.rays_a_pixel - fan.reach + rays.pad);
-    const float slope = (along_rows ? 1.0f : -step) * fan.rays_a_pixel;
-    for (int c = 0; c < cols; c += LANES) {
+    const float slope = (along_rows ? 1.0f : -fan.per_line) * fan.rays_a_pixel, last = (float)rays.last;
+    const Floats slopes = all(slope), begins = all(begin), farthest = all(last), zero = all(0.0f), unit = all(1.0f);
+    const Floats first = all(fan.first), first_rest = all(fan.first_rest), per_line = all(fan.per_line);
+    const Floats per_ray = all(fan.per_ray), per_ray_rest = all(fan.per_ray_rest), this_row = all((float)r);
+    const int near = NEAR ? NEAR : fan.rays_near;
+    Floats column = ramp();
+    for (int c = 0; c < cols; c += LANES, column = add(column, all((float)LANES))) {
         const float one = fmaf((float)c, slope, begin), other = fmaf((float)(c + LANES - 1), slope, begin);
         const float least = one < other ? one : other;
         const int base = (int)(least < 0.0f ? 0.0f : (least > last ? last : least));
-        const Table value(rays.value + base), origin(rays.origin + base);
-        const Floats column = add(all((float)c), ramp());
-        const Floats line = along_rows ? all((float)r) : column, place = along_rows ? column : all((float)r);
-        const Floats below = multiply_add(column, all(slope), all(begin));
-        const Floats inside = smaller(larger(below, all(0.0f)), all(last));
-        Ints index = to_ints(subtract(inside, all((float)base)));
+        const Floats line = along_rows ? this_row : column, place = along_rows ? column : this_row;
+        const Floats below = round_down(smaller(larger(multiply_add(column, slopes, begins), zero), farthest));
+        const Ints index = to_ints(subtract(below, all((float)base)));
         Floats sum = load(row + c);
-        for (int q = 0; q < fan.rays_near; ++q) {
-            index = add(index, all(1));
-            const Floats position = multiply_add(line, all(step), origin.at(index));
-            const Floats weight = subtract(all(1.0f), absolute(subtract(position, place)));
-            sum = multiply_add(larger(weight, all(0.0f)), value.at(index), sum);
+        for (int q = 1; q <= near; ++q) {
+            const Floats k = add(below, all((float)(q - rays.pad)));
+            const Floats origin = add(multiply_add(k, per_ray, first), multiply_add(k, per_ray_rest, first_rest));
+            const Floats weight = subtract(unit, absolute(subtract(multiply_add(line, per_line, origin), place)));
+            sum = multiply_add(larger(weight, zero), Table(rays.value + base + q).at(index), sum);
         }
         store(row + c, sum);
     }
 }
 
-template <class Table>
+template <class Table, bool along_rows>
 static void add_angle(float *image, long stride, int rows, int cols, const RayFan &fan, const Rays &rays) {
-    for (int r = 0; r < rows; ++r)
-        if (fan.along_rows)
-            add_rays<Table, true>(image + r * stride, r, cols, fan, rays);
+    for (int r = 0; r < rows; ++r, image += stride)
+        if (fan.rays_near == 2)
+            add_rays<Table, along_rows, 2>(image, r, cols, fan, rays);
         else
-            add_rays<Table, false>(image + r * stride, r, cols, fan, rays);
+            add_rays<Table, along_rows, 0>(image, r, cols, fan, rays);
 }
 
 static int most_rays_near(const RayFan *fans, int angles) {
@@ -161,9 +162,9 @@ static int most_rays_near(const RayFan *fans, int angles) {
     return most;
 }
 
-// Floats that joseph_adjoint needs: the image in whole vectors, and a row of the sinogram and its rays' origins.
+// Floats that joseph_adjoint needs: the image in whole vectors, and a row of the sinogram.
 extern "C" long joseph_adjoint_scratch(int rows, int cols, const RayFan *fans, int angles, int width) {
-    return (long)rows * whole_vectors(cols) + 2 * table_size(width, most_rays_near(fans, angles) + 1);
+    return (long)rows * whole_vectors(cols) + table_size(width, most_rays_near(fans, angles) + 1);
 }
 
 // Gather form: every pixel collects the rays that passed it, angle by angle, a row of pixels at a time.
@@ -171,18 +172,17 @@ extern "C" void joseph_adjoint(const float *sinogram, int rows, int cols, const 
                                float *pixels, float *scratch) {
     const int stride = whole_vectors(cols), pad = most_rays_near(fans, angles) + 1;
     const long size = table_size(width, pad);
-    float *image = scratch, *value = image + (long)rows * stride, *origin = value + size;
+    float *image = scratch, *value = image + (long)rows * stride;
     for (long i = 0; i < (long)rows * stride; ++i) image[i] = 0.0f;
     for (long k = 0; k < size; ++k) value[k] = 0.0f;
     for (int angle = 0; angle < angles; ++angle) {
         const RayFan fan = fans[angle];
         for (int k = 0; k < width; ++k) value[k + pad] = fan.length * sinogram[(long)angle * width + k];
-        for (long k = 0; k < size; ++k) origin[k] = ray_origin(fan, (float)(k - pad));
-        const Rays rays = {value, origin, pad, width + pad - 1};
-        if (fabsf(fan.rays_a_pixel) * (LANES - 1) + (float)fan.rays_near + 2.0f <= 2 * LANES - 1.0f)
-            add_angle<CloseTable>(image, stride, rows, cols, fan, rays);
-        else
-            add_angle<WideTable>(image, stride, rows, cols, fan, rays);
+        const Rays rays = {value, pad, width + pad - 1};
+        const bool close = fabsf(fan.rays_a_pixel) * (LANES - 1) + (float)fan.rays_near + 2.0f <= 2 * LANES - 1.0f;
+        auto *add_it = fan.along_rows ? (close ? add_angle<CloseTable, true> : add_angle<WideTable, true>)
+                                      : (close ? add_angle<CloseTable, false> : add_angle<WideTable, false>);
+        add_it(image, stride, rows, cols, fan, rays);
     }
     for (int r = 0; r < rows; ++r)
         for (int c = 0; c < cols; ++c) pixels[(long)r * cols + c] = image[(long)r * stride + c];
