@@ -9,7 +9,6 @@ faster of float32 and bfloat16. Then the time of each stage of an update, alone 
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -20,23 +19,7 @@ from asyncred_gpu.denoiser import BlockDenoiser, DenoiserSettings
 from asyncred_gpu.experiments import retina_problem
 from asyncred_gpu.models import DnCNN
 from asyncred_gpu.operators.checks import PROJECTORS
-
-
-def best_of(count: int, work: Callable[[], object]) -> float:
-    """Seconds of the fastest of `count` calls."""
-    seconds = []
-    for _ in range(count):
-        begun = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - begun)
-    return min(seconds)
-
-
-def product_rate(dtype: torch.dtype, threads: int, size: int = 4096) -> float:
-    """Operations a second of a size×size matrix product, best of 5."""
-    torch.set_num_threads(threads)
-    left, right = (torch.randn(size, size).to(dtype) for _ in range(2))
-    return 2 * size**3 / best_of(5, lambda: left @ right)
+from asyncred_gpu.roofline import DTYPES, best_of, product_rate, sweep_floor
 
 
 def stages(solver: GpuAsyncRED) -> dict[str, float]:
@@ -67,7 +50,7 @@ def main() -> None:
     options.add_argument("--projector", choices=PROJECTORS, default="auto")
     chosen = options.parse_args()
 
-    rates = {dtype: product_rate(dtype, chosen.workers) for dtype in (torch.float32, torch.bfloat16)}
+    rates = {dtype: product_rate(dtype, chosen.workers) for dtype in DTYPES}
     for dtype, rate in rates.items():
         print(f"matrix product, {dtype}, {chosen.workers} threads: {rate / 1e9:.0f} GFLOP/s")
     problem = retina_problem(size=chosen.size, angles=chosen.angles)
@@ -81,16 +64,15 @@ def main() -> None:
     network = load_denoiser("dncnn", sigma=5)
     assert isinstance(network, DnCNN)
     solver = GpuAsyncRED(operator, network, num_workers=chosen.workers, momentum=0.8)
-    grid, halo = solver.operator.grid, solver.halo
-    pixels = sum((grid.window(i).shape[0] + 2 * halo) * (grid.window(i).shape[1] + 2 * halo) for i in range(len(grid)))
-    floor = pixels * network.operations_per_pixel() / max(rates.values())
+    grid = solver.operator.grid
+    floor = sweep_floor(solver.operator, network, solver.halo).halo_operations / max(rates.values())
 
     result = solver.run(max_sweeps=chosen.sweeps, tol=None)
     ends = result.history["seconds"][len(grid) - 1 :: len(grid)]
     sweep = float(np.median(np.diff(ends)))
     for name, milliseconds in stages(solver).items():
         print(f"{name}: {milliseconds:.1f} ms a block alone on one core")
-    again = max(product_rate(torch.bfloat16, chosen.workers), product_rate(torch.float32, chosen.workers))
+    again = max(product_rate(dtype, chosen.workers) for dtype in DTYPES)
     print(f"best matrix product after the run: {again / 1e9:.0f} GFLOP/s")
     print(
         f"{len(grid)} blocks of {grid.block_shape}, {chosen.workers} workers, {solver.precision}, "
