@@ -22,6 +22,8 @@ KAPPA = 0.8
 # s = max(3, 3·Pω/b) for P of b blocks in flight, ω = L/L_i. On the retina (240², 90 angles, 16 blocks, ω = 4) 2·Pω/b
 # was enough for P = 4, 8 and 16 at τ = 0.02, too little at 0.005 (P = 8 diverged); with P = 2, s = 3 costs nothing.
 LEAST_SHARING, SHARING = 3.0, 3.0
+# Of the largest; below that a small τ would be trusted to stand for all that the symbol left out.
+LEAST_CURVATURE = np.float32(1e-3)
 # The norm is to say whether a step of 1 is too long: two digits do.
 NORM_ITERATIONS, NORM_TOL = 30, 0.01
 
@@ -49,11 +51,13 @@ class Filter(NamedTuple):
         Args:
             shared: s.
         Raises:
-            ValueError: a symbol with zeros, and no τ to fill them.
+            ValueError: no curvature at all.
         """
         curvature = np.float32(shared) * symbol + np.float32(KAPPA * tau)
-        if not curvature.min() > 0:
-            raise ValueError("tau=0 leaves directions without curvature, so no step is defined. Pass step='block'.")
+        if not curvature.max() > 0:
+            raise ValueError("No ray meets the image and tau=0, so no step is defined. Pass step='block'.")
+        # Where the symbol is next to nothing it is no measure of what is there.
+        curvature = np.maximum(curvature, LEAST_CURVATURE * curvature.max())
         return cls(np.asarray(1 / curvature, np.float32), shape)
 
     @property

@@ -371,11 +371,12 @@ class GpuAsyncRED:
             image = np.maximum(image, 0)
         image = np.ascontiguousarray(image, np.float32)
         precision, measured = self._precision(image, scale, schedule)
-        common = self._common(image, precision)
+        shared = self._shared(schedule)
+        common = self._common(image, precision, shared)
         if schedule is not None:
             check_replay(schedule.settings, common)
         # Also for a replay: the workers' copies of the operator then have ‖A‖² and needn't compute it.
-        conditioning = self._preconditioning()
+        conditioning = None if shared is None else self.operator.preconditioning(self.tau, shared)
         steps = tuple(self._step(i, conditioning) for i in range(len(self.operator.grid)))
         filter_ = None if conditioning is None else conditioning.filter
         return _Prepared(image, scale, precision, steps, filter_, common, (*notes, *measured))
@@ -401,14 +402,18 @@ class GpuAsyncRED:
         alike = [index for index in range(len(grid)) if grid.window(index).shape == grid.window(0).shape]
         return [halo_crop(grid, index, self.halo).of(image) for index in alike[:PRECISION_CROPS]]
 
-    def _preconditioning(self) -> Preconditioning | None:
-        """Of this τ and these blocks in flight; None for other steps."""
+    def _shared(self, schedule: Schedule | None) -> float | None:
+        """The preconditioner's s, for these blocks in flight or as it was recorded; None for other steps."""
         if self.step != "preconditioned":
             return None
-        blocks = len(self.operator.grid)
-        omega = self.operator.lipschitz / (self.operator.block_lipschitz(blocks // 2) or self.operator.lipschitz)
-        shared = sharing(self.parallelism.in_flight, omega, blocks) * self._minibatch_factor
-        return self.operator.preconditioning(self.tau, shared)
+        if schedule is not None and schedule.settings.get("preconditioned") is not None:
+            return float(schedule.settings["preconditioned"])
+        operator, blocks = self.operator, len(self.operator.grid)
+        largest = max(operator.block_lipschitz(index) for index in range(blocks))
+        omega = operator.lipschitz / largest if largest else 1.0
+        # One angle of a minibatch counts for as many as were left out.
+        left_out = 1.0 if self.minibatch is None else operator.measurements / self.minibatch
+        return sharing(self.parallelism.in_flight, omega, blocks) * left_out
 
     @property
     def _minibatch_factor(self) -> float:
@@ -487,15 +492,14 @@ class GpuAsyncRED:
 
     # --- what a run says of itself -----------------------------------------------------------------------------------
 
-    def _common(self, start: FloatArray, precision: str) -> dict[str, Any]:
+    def _common(self, start: FloatArray, precision: str, shared: float | None) -> dict[str, Any]:
         """What a schedule depends on besides its own arrays."""
         return {
             "image_shape": list(self.operator.image_shape),
             "block_shape": list(self.operator.grid.block_shape),
             "tau": self.tau,
             "halo": "full" if self.whole else self.halo,
-            # None, as of schedules recorded before there was one.
-            "preconditioned": True if self.step == "preconditioned" else None,
+            "preconditioned": shared,  # None also of schedules recorded before there was one
             "minibatch": self.minibatch,
             "precision": precision,
             "nonnegative": self.nonnegative,

@@ -92,6 +92,18 @@ def test_the_scratch_is_as_large_as_they_say(kernels, spacing):
         assert not np.isnan(scratch[:size]).all()
 
 
+@pytest.mark.parametrize("bad", [lambda share: share.astype(np.float64), lambda share: share[:, :-1]])
+def test_shares_that_are_not_the_blocks_are_refused(bad):
+    scan = scan_of(1.0, block=(20, 25))
+    gather = CompiledGather(scan.sinogram, None, [scan.footprint(index) for index in range(len(scan.grid))])
+    shares = [noise(*scan.share_shape(index)) for index in range(len(scan.grid))]
+    out = np.empty(scan.residual_shape(0, 17), np.float32)
+    with pytest.raises(ValueError, match=r"A share is .*, its block's .* float32. Pass what forward_block filled"):
+        gather.residual(0, [bad(shares[0]), *shares[1:]], None, out)
+    with pytest.raises(ValueError, match="is longer than argument 1"):
+        gather.residual(0, shares[:-1], None, out)
+
+
 @pytest.mark.parametrize("subset", [None, [1, 5, 12]])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("wrong", [False, True])

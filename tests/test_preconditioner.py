@@ -60,8 +60,15 @@ def test_zeros_beyond_a_smaller_block_change_nothing():
 
 
 def test_no_curvature_at_all_is_refused():
-    with pytest.raises(ValueError, match=r"tau=0 leaves directions without curvature.*Pass step='block'"):
+    with pytest.raises(ValueError, match=r"No ray meets the image and tau=0.*Pass step='block'"):
         Filter.of(np.zeros((4, 3), np.float32), 0.0, (4, 4))
+
+
+def test_a_small_tau_does_not_stand_for_what_the_symbol_left_out():
+    symbol = np.array([[1.0, 0.5], [0.0, 1e-9]], np.float32)
+    inverse = Filter.of(symbol, 1e-6, (2, 2)).inverse
+    assert inverse.max() == pytest.approx(1000, rel=1e-3)
+    assert inverse[0].tolist() == pytest.approx([1, 2], rel=1e-3)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -171,6 +178,19 @@ def test_minibatches_weights_and_wide_detectors_run_without_the_guard(one_proces
         result = solver.run(max_sweeps=10)
         assert result.status is Status.MAX_SWEEPS and not result.notes
         assert result.history["residual"][-1] < most
+
+
+def test_a_replay_uses_the_recorded_sharing(one_process):
+    """s depends on the blocks in flight, and a replay may have fewer."""
+    operator, _ = small_scan(size=48, angles=24, noise=0.5)
+    common = {"tau": 0.05, "block_shape": (12, 12), "precision": "float32", "step": "preconditioned"}
+    recorded = GpuAsyncRED(operator, LinearResidual(), num_workers=8, **common).run(max_sweeps=3)
+    solver = GpuAsyncRED(operator, LinearResidual(), num_workers=1, **common)
+    assert np.array_equal(solver.run(replay=recorded.schedule).image, recorded.image)
+    assert solver.run(max_sweeps=1).settings["preconditioned"] < recorded.settings["preconditioned"]
+    block = GpuAsyncRED(operator, LinearResidual(), num_workers=1, **(common | {"step": "block"}))
+    with pytest.raises(ValueError, match=r"recorded with other settings: preconditioned was [\d.]+, is None"):
+        block.run(replay=recorded.schedule)
 
 
 def test_block_cs_has_none():

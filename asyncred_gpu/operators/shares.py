@@ -67,6 +67,12 @@ class CompiledGather:
 
     def residual(self, index: int, shares: Sequence[FloatArray], subset: IndexArray | None, out: FloatArray) -> None:
         """W (Σ_j s_j − y) on the footprint of block `index`, (angles or subset, footprint), into `out`."""
+        for share, width in zip(shares, self._widths, strict=True):  # what is read is addresses, not arrays
+            if share.shape != (len(self._sinogram), width) or share.dtype != np.float32:
+                raise ValueError(
+                    f"A share is {share.shape} {share.dtype}, its block's {(len(self._sinogram), int(width))} float32. "
+                    "Pass what forward_block filled."
+                )
         kept = [np.ascontiguousarray(share) for share in shares]
         for block, share in enumerate(kept):
             self._share_addresses[block] = share.ctypes.data
