@@ -144,7 +144,7 @@ def explain(error: BaseException, name: str) -> str | None:
             "precision='float16'; nvidia-smi shows what else is on the GPU."
         )
     ours = type(error).__module__.startswith(("cupy", "cupy_backends"))
-    if ours or any(word in str(error) for word in ("CUDA", "cuDNN", "CUDNN", "CUBLAS", "cublas")):
+    if ours or any(word in str(error) for word in ("CUDA", "cuDNN", "CUDNN", "CUBLAS", "cublas", "cuFFT", "CUFFT")):
         return (
             f"the GPU reported: {text}. After such an error a process can't use the GPU any more: start a new one. "
             "With CUDA_LAUNCH_BLOCKING=1 in the environment the error names the kernel."

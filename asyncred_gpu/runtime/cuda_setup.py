@@ -40,9 +40,8 @@ def memory_needed(setup: WorkerSetup, workers: int, device: torch.device) -> Mem
     needs = operator.device_needs(setup.count, device)
     floats = rows * cols + 4 * height * width + 4 * LANES + needs.floats
     filter_size = 0 if setup.filter is None else setup.filter.inverse.size
-    if (
-        setup.filter is not None
-    ):  # the gradient to be filtered, its spectrum, what comes out; and as much as cuFFT's own
+    if setup.filter is not None:
+        # The gradient to be filtered, its spectrum and what comes out; the FFTs take as much again of their own.
         floats += height * width + 2 * (2 * filter_size + setup.filter.shape[0] * setup.filter.shape[1])
     # Whole images go through the network one at a time, and leave their residual in a buffer of its own.
     whole, precision = setup.denoiser.whole, setup.denoiser.precision
