@@ -106,7 +106,7 @@ class GpuAsyncRED:
             order isn't "free", the updates in flight − 1.
         minibatch: angles or rows an update's gradient uses (SG); None: all (BG).
         step: "theory" 1/((1+2λ)(L+2τ)), "global" 1/(L+2τ), "block" 1/(βL_i+2τ), or a number; in CT also
-            "preconditioned", along a direction that takes the scan's blurring out (preconditioner.py): a third of the
+            "preconditioned", along a direction that takes the scan's blurring out (preconditioner.py), in far fewer
             sweeps. Momentum 0.3 goes with it. Not covered by the theorems.
         momentum: heavy ball a block, with restart, in [0, 1); not covered by the theorems.
         sampling: "epoch" (random permutations) or "uniform" (independent draws, as in the theorems).

@@ -5,7 +5,8 @@
 // lanes read lies close together, since rays are about a pixel apart: then two loads and a permutation look it up
 // (CloseTable); with detectors far wider or narrower than a pixel it is gathered (WideTable).
 //
-// pixels: (rows, cols); sinogram: (angles, width); fans: one an angle; scratch: as many floats as the pair asks for. Row-major.
+// pixels: (rows, cols); sinogram: (angles, width); fans: one an angle; scratch: as many floats as the pair asks for.
+// Row-major.
 #include "joseph.h"
 #include "lanes.h"
 
@@ -190,8 +191,8 @@ extern "C" void joseph_adjoint(const float *sinogram, int rows, int cols, const 
 
 // The residual Σ_j s_j − y of one block's footprint, each share kept on a footprint of its own: out (count, width).
 //
-// angles: (count,) which, or null for all in order; start: (angles,) the footprint's first detectors; weights: as sinogram,
-// or null. shares, starts, widths: (blocks,) of every block.
+// angles: (count,) which, or null for all in order; start: (angles,) the footprint's first detectors; weights: as
+// sinogram, or null. shares, starts, widths: (blocks,) of every block.
 extern "C" void gather_residual(const float *sinogram, int detectors, const long long *angles, int count,
                                 const long long *start, int width, int blocks, const float *const *shares,
                                 const long long *const *starts, const int *widths, const float *weights, float *out) {

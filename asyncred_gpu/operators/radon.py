@@ -108,10 +108,7 @@ class RadonCT:
     def _set_grid(self, grid: BlockGrid) -> None:
         self.grid = grid
         self._footprints = [block_footprint(self.geometry, grid.window(index)) for index in range(len(grid))]
-        self._forget()
-
-    def _forget(self) -> None:
-        """What belongs to the grid and to this process: it is made when it is first needed."""
+        # Of this grid and in this process; each is made when it is first needed.
         self._projectors: dict[int, WindowProjector] = {}
         self._scratch = Scratch()
         self._gather: Gather | CompiledGather | None = None
