@@ -192,15 +192,18 @@ class BlockDenoiser:
         # A foreign network stays float32: nobody knows which of its layers bear less.
         self._network = network.eval()
 
-    def residual(self, crop: FloatArray, out: FloatArray, part: tuple[slice, slice] | None = None) -> FloatArray:
-        """R_c of the crop's interior.
+    def residual(
+        self, crop: FloatArray, out: FloatArray, part: tuple[slice, slice] | None = None, strength: float = 1.0
+    ) -> FloatArray:
+        """R_{fc} of the crop's interior.
 
         Args:
             crop: (rows + 2·halo, cols + 2·halo) float32.
             out: (rows, cols) float32; overwritten.
             part: where `out` lies in the interior; None: it is all of it.
+            strength: f, how many times stronger than the network it is.
         """
-        scale = np.float32(self.settings.intensity_scale)
+        scale = np.float32(self.settings.intensity_scale * strength)
         with torch.no_grad():  # not inference_mode: some denoisers take a gradient themselves
             image = torch.from_numpy(crop / scale)[None, None]
             residual = self._interior(image)[0, 0]

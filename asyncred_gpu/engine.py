@@ -231,7 +231,8 @@ class Engine:
         self._grant_waiting()
         self.commits.append(Commit(ticket.block, ticket.read_version, update.step, update.draw))
         pixels = partial(self._runtime.pixels, ticket.block, 1 - int(update.slots[ticket.block]))
-        progress = self._monitor.record(number, ticket.block, number - ticket.read_version, moved, pixels, self.seconds)
+        staleness, strength = number - ticket.read_version, update.step.strength
+        progress = self._monitor.record(number, ticket.block, staleness, moved, pixels, self.seconds, strength)
         self._judge(progress)
         for callback in self._callbacks:
             callback(progress)
@@ -246,7 +247,7 @@ class Engine:
             if guard.shrinks > MOST_SHRINKS:
                 self._status = Status.DIVERGED
         tol = self._limits.tol
-        if tol is not None and self._monitor.complete and progress.residual <= tol:
+        if tol is not None and self._monitor.settled and progress.residual <= tol:
             self._status = Status.CONVERGED
 
     # --- time ------------------------------------------------------------------------------------------------------

@@ -66,6 +66,7 @@ class Monitor:
         self._first = np.zeros(len(grid))
         self._last = np.zeros(len(grid))
         self._missing = set(range(len(grid)))  # blocks without an update so far
+        self._stronger = set(range(len(grid)))  # blocks whose last gradient isn't of the network itself
         self._reference = reference
         self._total_sweeps = total_sweeps
         self._progress: list[Progress] = []
@@ -90,6 +91,11 @@ class Monitor:
         return not self._missing
 
     @property
+    def settled(self) -> bool:
+        """Whether every block's last gradient is of the G whose zero is looked for, no stronger denoiser's."""
+        return not self._stronger
+
+    @property
     def residual(self) -> float:
         """‖G‖²/‖G₀‖² over the blocks updated so far, G₀ each block's first gradient; 0 at a fixed point."""
         start = float(self._first.sum())
@@ -103,8 +109,13 @@ class Monitor:
         moved: Moved,
         pixels: Callable[[], FloatArray],
         seconds: float,
+        strength: float = 1.0,
     ) -> Progress:
         """Take a commit into account; returns what callbacks are told. `pixels()` are the block's new ones."""
+        if strength == 1.0:
+            self._stronger.discard(block)
+        else:
+            self._stronger.add(block)
         if block in self._missing:
             self._missing.remove(block)
             self._first[block] = moved.gradient_squared

@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from .method import METHODS
+
 SIMULATED_ONLY = ("angles", "detectors", "noise_db")
 
 
@@ -106,14 +108,25 @@ def _method_options(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--minibatch", type=whole(1), help="angles a gradient uses [all]")
     group.add_argument(
+        "--method",
+        choices=METHODS,
+        default="fast",
+        help="fast, or paper: exactly what the paper's theorems cover; the image is the same in the end [fast]",
+    )
+    group.add_argument(
         "--step",
-        type=number_or("block", "preconditioned", "global", "theory", above=0),
-        help="block, preconditioned (fewest sweeps, with --momentum 0.3), global, theory, or a number [block]",
+        type=number_or("preconditioned", "block", "global", "theory", above=0),
+        help="preconditioned, block, global, theory, or a number [fast: preconditioned; paper: theory]",
     )
     group.add_argument(
         "--momentum",
         type=number(least=0),
-        help="heavy ball of a block [0.8, or 0 if over half of the blocks are in flight]",
+        help="heavy ball of a block [with block 0.8, or 0 with over half of the blocks in flight; else 0]",
+    )
+    group.add_argument(
+        "--continuation",
+        type=number(least=1),
+        help="how many times stronger the denoiser is at the begin; half of that every sweep [fast: 16; paper: 1]",
     )
     group.add_argument(
         "--intensity-scale", type=number_or("auto", above=0), help="what counts as 1 to the denoiser, or auto [auto]"

@@ -19,9 +19,9 @@ from torch import Tensor
 from .blocks import FloatArray
 
 KAPPA = 0.8
-# s = max(3, 3·Pω/b) for P of b blocks in flight, ω = L/L_i. On the retina (240², 90 angles, 16 blocks, ω = 4) 2·Pω/b
-# was enough for P = 4, 8 and 16 at τ = 0.02, too little at 0.005 (P = 8 diverged); with P = 2, s = 3 costs nothing.
-LEAST_SHARING, SHARING = 3.0, 3.0
+# s = max(4.5, 6·Pω/b) for P of b blocks in flight, ω = L/L_i. On the retina (400², 90 angles) at τ = 0.005, half of the
+# blocks in flight (2 of 4, 8 of 16): with 3·Pω/b it slowly diverged, with 6 it was fast, with 12 slower again.
+LEAST_SHARING, SHARING = 4.5, 6.0
 # Of the largest; below that a small τ would be trusted to stand for all that the symbol left out.
 LEAST_CURVATURE = np.float32(1e-3)
 # The norm is to say whether a step of 1 is too long: two digits do.

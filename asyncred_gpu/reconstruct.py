@@ -26,8 +26,6 @@ from .tuning import TuningError
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 # The reconstruction, FBP and the reference.
 IMAGES_WRITTEN = 3
-# Half the sweeps; with more than half of the blocks in flight it diverges, so then there is none.
-MOMENTUM = 0.8
 # Of a measured scan the noise is unknown: of 0.02, 0.1, 0.4 and 1 this predicted a tooth's left-out views best.
 TAU_OF_A_SCAN = 0.1
 # Of 0.005, 0.01 and 0.02 this gave the simulated retina the best SNR after 30 sweeps; 0.02 smooths its small vessels.
@@ -81,8 +79,6 @@ def prepare(options: argparse.Namespace, words: tuple[str, ...]) -> Setup:
     field_of_view = None if field_of_view == "none" else field_of_view
     settings = _solver_arguments(options) | {"field_of_view": field_of_view}
     solver = GpuAsyncRED(operator, denoiser, **settings)
-    if options.momentum is None and 2 * solver.parallelism.in_flight <= len(solver.operator.grid):
-        solver = GpuAsyncRED(operator, denoiser, **settings, momentum=MOMENTUM)
     return Setup(problem, solver, operator.fbp(), words)
 
 
@@ -122,9 +118,11 @@ def _solver_arguments(options: argparse.Namespace) -> dict[str, Any]:
         "minibatch": options.minibatch,
         "step": options.step,
         "momentum": options.momentum,
+        "continuation": options.continuation,
         "intensity_scale": options.intensity_scale,
     }
-    always = {name: getattr(options, name) for name in ("order", "nonnegative", "precision", "device", "seed")}
+    names = ("method", "order", "nonnegative", "precision", "device", "seed")
+    always = {name: getattr(options, name) for name in names}
     return {name: value for name, value in given.items() if value is not None} | always
 
 

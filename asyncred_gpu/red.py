@@ -98,11 +98,12 @@ class Precondition(Protocol):
 
 
 class Step(NamedTuple):
-    """How far a block moves: γ, the heavy ball's β, and whether x stays ≥ 0."""
+    """How far a block moves: γ, the heavy ball's β, whether x stays ≥ 0; and f of R_{fc}, 1 but at a run's begin."""
 
     length: float
     momentum: float
     nonnegative: bool
+    strength: float = 1.0
 
 
 class Moved(NamedTuple):

@@ -60,7 +60,8 @@ class Schedule:
     """Every update in the order of commits, as equally long arrays, and the settings it depends on.
 
     block: which block. read: the version read. commit: the number of the commit, so its staleness is commit − read.
-    step, momentum: how far it moved. draw: the number that seeds its minibatch.
+    step, momentum: how far it moved. draw: the number that seeds its minibatch. strength: how many times stronger its
+    denoiser was than the network (`continuation`).
     """
 
     block: IntArray
@@ -69,6 +70,7 @@ class Schedule:
     step: Float64Array
     momentum: Float64Array
     draw: IntArray
+    strength: Float64Array
     settings: Mapping[str, Any]
 
     def __len__(self) -> int:
@@ -96,8 +98,10 @@ class Schedule:
             elif not max(0, last.get(block, 0)) <= read <= commit:
                 fault = f"commit {commit} read version {read}, before its block's last commit or after itself"
             last[block] = commit + 1
-        if fault is None and not (np.isfinite(self.step).all() and np.isfinite(self.momentum).all()):
-            fault = "a step or momentum isn't finite"
+        if fault is None and not all(np.isfinite(values).all() for values in (self.step, self.momentum, self.strength)):
+            fault = "a step, momentum or strength isn't finite"
+        if fault is None and not (self.strength > 0).all():
+            fault = "a strength isn't positive"
         if fault is not None:
             raise ValueError(f"The schedule can't be replayed: {fault}. Pass one written by result.schedule.save().")
 
@@ -120,7 +124,9 @@ class Schedule:
         """
         try:
             with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in _ARRAYS}
+                arrays = {name: file[name] for name in _ARRAYS if name != "strength"}
+                # Schedules recorded before there was a continuation have none.
+                arrays["strength"] = file["strength"] if "strength" in file else np.ones(len(arrays["block"]))
                 settings = json.loads(str(file["settings"]))
         except (KeyError, ValueError, TypeError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
             if isinstance(error, FileNotFoundError):
@@ -131,7 +137,7 @@ class Schedule:
         return cls(**arrays, settings=settings)
 
 
-_ARRAYS = ("block", "read", "commit", "step", "momentum", "draw")
+_ARRAYS = ("block", "read", "commit", "step", "momentum", "draw", "strength")
 
 
 @dataclass(frozen=True)

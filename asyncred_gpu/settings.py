@@ -13,8 +13,6 @@ import torch
 
 from .arrays import as_numpy
 from .blocks import BlockGrid, FloatArray, choose_block_shape
-from .red import check_step
-from .scheduler import ORDERS, SAMPLINGS
 
 
 @dataclass(frozen=True)
@@ -31,6 +29,11 @@ class Parallelism:
     @property
     def in_flight(self) -> int:
         return self.workers * self.per_launch
+
+
+def is_auto(value: Any) -> bool:
+    """Whether it is to be chosen; an array isn't compared with a word."""
+    return isinstance(value, str) and value == "auto"
 
 
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
@@ -67,7 +70,7 @@ def check_tau(tau: Any) -> float:
 
 def check_scale(scale: Any) -> float | None:
     """The intensity scale, or None for "auto"."""
-    if isinstance(scale, str) and scale == "auto":
+    if is_auto(scale):
         return None
     if isinstance(scale, str) or check_number("intensity_scale", scale, 0.0) == 0.0:
         raise ValueError(f"intensity_scale={scale!r} can't be. Pass 'auto' or a positive number (1.0 is off).")
@@ -169,16 +172,6 @@ def make_mask(field_of_view: Any, image_shape: tuple[int, int]) -> FloatArray | 
     if not np.isin(mask, (0, 1)).all() or not mask.any():
         raise ValueError("field_of_view must be a mask of True and False with some pixel True. Pass such a mask.")
     return mask
-
-
-def check_solver_choices(step: Any, momentum: Any, sampling: Any, order: Any) -> tuple[str | float, float, str, str]:
-    """The settings that stand for themselves."""
-    return (
-        check_step(step),
-        check_number("momentum", momentum, 0.0, 1.0),
-        check_choice("sampling", sampling, SAMPLINGS),
-        check_choice("order", order, ORDERS),
-    )
 
 
 def check_convolutional(step: str | float, convolutional: bool) -> None:

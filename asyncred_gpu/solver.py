@@ -1,7 +1,7 @@
 """GpuAsyncRED: asynchronous regularization by denoising, wired together.
 
 Finds x with ∇g(x) + τ(x − D(x)) = 0 by block updates that don't wait for each other (Sun, Liu, Sun, Wohlberg,
-Kamilov, ICLR 2021). Theorem 1 covers step="theory", momentum=0, sampling="uniform", all measurements.
+Kamilov, ICLR 2021). Theorem 1 covers method="paper" with all measurements.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from .buffer import DoubleBuffer
 from .denoiser import DenoiserSettings, network_fingerprint, resolve_halo
 from .devices import check_device
 from .engine import Engine, Limits, guarded
+from .method import CONTINUATION, Method, strength
 from .monitor import Monitor, StepGuard
 from .operators.base import BlockOperator
 from .precision import choose_precision, resolve_precision
@@ -36,9 +37,19 @@ from .runtime.base import Runtime, WorkerSetup
 from .runtime.cpu import CpuRuntime, available_cores
 from .runtime.cuda_setup import make_cuda_runtime
 from .runtime.spares import SpareWorkers
-from .scheduler import FreeScheduler, OrderedScheduler, ReplayScheduler, Scheduler, SyncScheduler, Ticket, make_sampler
+from .scheduler import (
+    ORDERS,
+    FreeScheduler,
+    OrderedScheduler,
+    ReplayScheduler,
+    Scheduler,
+    SyncScheduler,
+    Ticket,
+    make_sampler,
+)
 from .settings import (
     check_callbacks,
+    check_choice,
     check_convolutional,
     check_count,
     check_image,
@@ -49,7 +60,6 @@ from .settings import (
     check_reference,
     check_replay,
     check_scale,
-    check_solver_choices,
     make_grid,
     make_mask,
 )
@@ -75,7 +85,7 @@ RuntimeFactory = Callable[[WorkerSetup, int, FloatArray], Runtime]
 class _Prepared:
     """A run's start: the image, the intensity scale, each block's step, and what a replay must have in common.
 
-    filter: the preconditioner of the steps, or None.
+    filter: the preconditioner of the steps, or None. first_strength: of the denoiser when the run begins.
     """
 
     image: FloatArray
@@ -83,6 +93,7 @@ class _Prepared:
     precision: str
     steps: tuple[Step, ...]
     filter: Filter | None
+    first_strength: float
     common: Mapping[str, Any]
     notes: tuple[str, ...]
 
@@ -106,10 +117,11 @@ class GpuAsyncRED:
             order isn't "free", the updates in flight − 1.
         minibatch: angles or rows an update's gradient uses (SG); None: all (BG).
         step: "theory" 1/((1+2λ)(L+2τ)), "global" 1/(L+2τ), "block" 1/(βL_i+2τ), or a number; in CT also
-            "preconditioned", along a direction that takes the scan's blurring out (preconditioner.py), in far fewer
-            sweeps. Momentum 0.3 goes with it. Not covered by the theorems.
-        momentum: heavy ball a block, with restart, in [0, 1); not covered by the theorems.
-        sampling: "epoch" (random permutations) or "uniform" (independent draws, as in the theorems).
+            "preconditioned", along a direction that takes the scan's blurring out (preconditioner.py). "auto": by
+            `method`.
+        momentum: heavy ball a block, with restart, in [0, 1), or "auto": by `method`.
+        sampling: "cyclic" (one random order, in which neighbours are apart), "epoch" (random permutations), "uniform"
+            (independent draws), or "auto": by `method`.
         order: "free"; "ordered": the same image every time, bit for bit; "sync": likewise, with a barrier after every
             round of updates, the baseline Sync-RED.
         intensity_scale: c in R_c(x) = c·R(x/c); "auto": the 99.9th percentile of the start image; 1.0: off.
@@ -121,6 +133,12 @@ class GpuAsyncRED:
         device: "auto" (a GPU if one works, else the CPU), "cpu" (a pool of processes), "cuda", "cuda:1", or several
             GPUs, ["cuda:0", "cuda:1"], among which the workers are dealt out.
         seed: of the block choice and the minibatches.
+        method: what "auto" stands for. "fast": in CT step="preconditioned", else step="block" with momentum
+            0.8 (none with over half of the blocks in flight); sampling="cyclic"; a continuation. "paper": what its
+            theorems cover, step="theory", no momentum, sampling="uniform", no continuation. The end is the same.
+        continuation: f ≥ 1, how many times stronger the denoiser is when the run begins, R_{fc}; it loses half of that
+            every sweep, until it is the network itself. "auto": with "fast" 16 from a start of the operator's, 1
+            (none) from an image.
     Raises:
         ValueError, TypeError: settings that can't be, before any work.
         DeviceError: a device that isn't there.
@@ -136,9 +154,9 @@ class GpuAsyncRED:
         num_workers: int | None = None,
         max_staleness: int | None = None,
         minibatch: int | None = None,
-        step: str | float = "block",
-        momentum: float = 0.0,
-        sampling: str = "epoch",
+        step: str | float = "auto",
+        momentum: float | str = "auto",
+        sampling: str = "auto",
         order: str = "free",
         intensity_scale: float | str = "auto",
         nonnegative: bool = False,
@@ -147,6 +165,8 @@ class GpuAsyncRED:
         blocks_per_launch: int = 1,
         device: str | Sequence[str] = "auto",
         seed: int = 0,
+        method: str = "fast",
+        continuation: float | str = "auto",
     ) -> None:
         self.devices = check_device(device)
         self._wanted = Wanted.of(denoiser, tau)
@@ -158,7 +178,9 @@ class GpuAsyncRED:
             "block_shape": block_shape,
             "pad": pad,
             "num_workers": num_workers,
+            "method": method,
             "step": step,
+            "momentum": momentum,
             "nonnegative": nonnegative,
             "field_of_view": field_of_view,
             "precision": precision,
@@ -167,8 +189,7 @@ class GpuAsyncRED:
             "seed": seed,
         }
         self.halo, self.whole = resolve_halo(pad, self.network), pad == "full"
-        self.step, self.momentum, self.sampling, self.order = check_solver_choices(step, momentum, sampling, order)
-        check_convolutional(self.step, operator.convolutional)
+        self.order = check_choice("order", order, ORDERS)
         self.intensity_scale = self._given_scale = check_scale(intensity_scale)
         self.nonnegative = bool(nonnegative)
         self.precision = resolve_precision(precision, self._kind)
@@ -177,10 +198,15 @@ class GpuAsyncRED:
         wanted = self._default_workers() if num_workers is None else check_count("num_workers", num_workers, 1)
         grid = make_grid(block_shape, operator.grid, wanted * per_launch, operator.blocks_fixed)
         # With momentum half of the blocks may be in flight.
-        most = max(1, len(grid) // (2 * per_launch if self.momentum else per_launch))
+        most = max(1, len(grid) // (per_launch if momentum == 0 or method == "paper" else 2 * per_launch))
         workers = min(wanted, most) if num_workers is None else wanted
         self.parallelism = check_parallelism(workers, per_launch, max_staleness, len(grid), self.order)
-        check_momentum(self.momentum, self.parallelism.in_flight, len(grid))
+        # Without a prior P is next to the inverse of what blurs, which takes the noise along.
+        usual = "preconditioned" if operator.convolutional and self.tau != 0 else "block"
+        crowded = 2 * self.parallelism.in_flight > len(grid)
+        self.method = Method.of(method, step, momentum, sampling, continuation, usual=usual, crowded=crowded)
+        check_momentum(self.method.momentum, self.parallelism.in_flight, len(grid))
+        check_convolutional(self.method.step, operator.convolutional)
         self.operator = operator.with_blocks(grid)
         self.minibatch = check_minibatch(minibatch, operator.measurements)
         self.mask = make_mask(field_of_view, operator.image_shape)
@@ -210,8 +236,7 @@ class GpuAsyncRED:
         """
         if not self.chooses:
             raise ValueError('Neither tau nor sigma is "auto", so there is nothing to choose. Pass tau="auto".')
-        trials = self._trial_options | ({"momentum": self.momentum} if self.momentum else {})
-        self.tuned = self._wanted.choose(self.operator, x0, self._given_scale, trials | options)
+        self.tuned = self._wanted.choose(self.operator, x0, self._given_scale, self._trial_options | options)
         self.tau, self.network = self.tuned.tau, self.tuned.denoiser
         self.intensity_scale = self.tuned.intensity_scale
         return self.tuned
@@ -379,7 +404,10 @@ class GpuAsyncRED:
         conditioning = None if shared is None else self.operator.preconditioning(self.tau, shared)
         steps = tuple(self._step(i, conditioning) for i in range(len(self.operator.grid)))
         filter_ = None if conditioning is None else conditioning.filter
-        return _Prepared(image, scale, precision, steps, filter_, common, (*notes, *measured))
+        first = self.method.continuation
+        if first is None:
+            first = CONTINUATION if isinstance(x0, str) else 1.0
+        return _Prepared(image, scale, precision, steps, filter_, first, common, (*notes, *measured))
 
     def _precision(self, image: FloatArray, scale: float, schedule: Schedule | None) -> tuple[str, tuple[str, ...]]:
         """The denoiser's precision, and a note if it was chosen by its error on the first crops."""
@@ -404,7 +432,7 @@ class GpuAsyncRED:
 
     def _shared(self, schedule: Schedule | None) -> float | None:
         """The preconditioner's s, for these blocks in flight or as it was recorded; None for other steps."""
-        if self.step != "preconditioned":
+        if self.method.step != "preconditioned":
             return None
         if schedule is not None and schedule.settings.get("preconditioned") is not None:
             return float(schedule.settings["preconditioned"])
@@ -431,7 +459,7 @@ class GpuAsyncRED:
             blocks=len(self.operator.grid),
             preconditioned=1.0 if conditioning is None else factor * conditioning.norm(block),
         )
-        return Step(step_length(self.step, constants), self.momentum, self.nonnegative)
+        return Step(step_length(self.method.step, constants), self.method.momentum, self.nonnegative)
 
     # --- the engine --------------------------------------------------------------------------------------------------
 
@@ -445,8 +473,9 @@ class GpuAsyncRED:
         callbacks: Sequence[Callable[[Progress], None]],
         schedule: Schedule | None,
     ) -> tuple[Engine, DoubleBuffer]:
-        buffer = DoubleBuffer(len(self.operator.grid))
-        guard = StepGuard(len(self.operator.grid)) if schedule is None else None
+        blocks = len(self.operator.grid)
+        buffer = DoubleBuffer(blocks)
+        guard = StepGuard(blocks) if schedule is None else None
         scheduler: Scheduler
         if schedule is not None:
             replayed = scheduler = ReplayScheduler(schedule.block.tolist(), schedule.read.tolist())
@@ -456,9 +485,15 @@ class GpuAsyncRED:
         def plan(ticket: Ticket) -> tuple[Step, int]:
             if schedule is not None:
                 commit = replayed.commit_number(ticket.number)
-                step = Step(float(schedule.step[commit]), float(schedule.momentum[commit]), self.nonnegative)
-                return step, int(schedule.draw[commit])
-            return guarded(prepared.steps[ticket.block], guard, ticket.block), ticket.number
+                length, inertia, stronger = (
+                    float(values[commit]) for values in (schedule.step, schedule.momentum, schedule.strength)
+                )
+                return Step(length, inertia, self.nonnegative, stronger), int(schedule.draw[commit])
+            step = guarded(prepared.steps[ticket.block], guard, ticket.block)
+            stronger = strength(prepared.first_strength, ticket.number // blocks)
+            if stronger > 1:  # what moved under another denoiser is no guide
+                step = step._replace(momentum=0.0, strength=stronger)
+            return step, ticket.number
 
         seed = self.seed if schedule is None else int(schedule.settings["seed"])
 
@@ -482,7 +517,7 @@ class GpuAsyncRED:
         return engine, buffer
 
     def _scheduler(self, updates: int) -> Scheduler:
-        sampler = make_sampler(self.sampling, len(self.operator.grid), self.seed)
+        sampler = make_sampler(self.method.sampling, self.operator.grid.layout, self.seed)
         in_flight = self.parallelism.in_flight
         if self.order == "ordered":
             return OrderedScheduler(sampler, in_flight, updates)
@@ -514,9 +549,10 @@ class GpuAsyncRED:
         return dict(prepared.common) | {
             **self.operator.details,
             "intensity_scale": prepared.scale,
-            "step": self.step,
-            "momentum": self.momentum,
-            "sampling": self.sampling,
+            "step": self.method.step,
+            "momentum": self.method.momentum,
+            "sampling": self.method.sampling,
+            "continuation": prepared.first_strength,
             "order": self.order,
             "num_workers": self.parallelism.workers,
             "blocks_per_launch": self.parallelism.per_launch,
@@ -544,6 +580,7 @@ class GpuAsyncRED:
             commit=np.arange(len(commits), dtype=np.int64),
             step=np.array([commit.step.length for commit in commits], np.float64),
             momentum=np.array([commit.step.momentum for commit in commits], np.float64),
+            strength=np.array([commit.step.strength for commit in commits], np.float64),
             draw=np.array([commit.draw for commit in commits], np.int64),
             settings=settings,
         )

@@ -117,6 +117,7 @@ def independent_draws(
         step=np.full(updates, step),
         momentum=np.zeros(updates),
         draw=commit,
+        strength=np.ones(updates),
         settings={"seed": seed, "minibatch": None},
     )
 

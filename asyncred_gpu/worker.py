@@ -96,7 +96,7 @@ class BlockWorker:
         gradient = np.empty(window.shape, np.float32)
         self._operator.gradient_block(task.block, update.pixels, update.residual, out=gradient, subset=task.subset)
         part = window.slices if self._whole else None
-        noise = self._denoiser.residual(update.crop, np.empty(window.shape, np.float32), part)
+        noise = self._denoiser.residual(update.crop, np.empty(window.shape, np.float32), part, task.step.strength)
         mask = None if self._mask is None else self._mask[window.slices]
         update.moved = move(
             update.pixels, update.momentum, gradient, noise, self._tau, task.step, mask, self._precondition

@@ -6,11 +6,11 @@
 KERNEL combine(const Image *image, const Block *blocks, const float *memory, const Task *tasks,
                const signed char *slots, int batch, int parts, float tau, float scale, const float *mask /*or null*/,
                const float *noise, float *gradients, int lanes, float *sums) {
-    const float noise_scale = tau * scale;
     EACH(item, (long long)batch * lanes) {
         long long rest = item;
         const int lane = split_off(rest, lanes), t = (int)rest;
         const Task task = tasks[t];
+        const float noise_scale = tau * scale * task.strength;
         float squared = 0.0f, along = 0.0f;
         if (task.block >= 0) {
             const Block &block = blocks[task.block];

@@ -10,7 +10,8 @@ PORTABLE int reflected(int i, int length) {
     return folded < length ? folded : period - folded;
 }
 
-// crops (batch, block_rows + 2 halo, block_cols + 2 halo): pixels / scale, and 0 where a task's block has none.
+// crops (batch, block_rows + 2 halo, block_cols + 2 halo): pixels / (scale · strength), and 0 where a task's block
+// has none.
 KERNEL crop(const Image *image, const Block *blocks, const float *memory, const Task *tasks, const signed char *slots,
             int batch, float scale, float *crops) {
     const int halo = image->halo, height = image->block_rows + 2 * halo, width = image->block_cols + 2 * halo;
@@ -25,7 +26,7 @@ KERNEL crop(const Image *image, const Block *blocks, const float *memory, const 
             const int giver = row / image->block_rows * image->across + col / image->block_cols;
             const Block &block = blocks[giver];
             const float *pixels = memory + front_slot(*image, blocks, slots, t, giver);
-            value = pixels[(long long)(row - block.top) * block.cols + (col - block.left)] / scale;
+            value = pixels[(long long)(row - block.top) * block.cols + (col - block.left)] / (scale * tasks[t].strength);
         }
         crops[item] = value;
     }

@@ -45,7 +45,11 @@ BLOCK = np.dtype(
 
 # struct Task of layout.h; block −1: nothing to do
 TASK = np.dtype(
-    [("block", "i4"), ("length", "f4"), ("momentum", "f4"), ("gradient_scale", "f4"), ("nonnegative", "i4")]
+    [
+        ("block", "i4"),
+        *((name, "f4") for name in ("length", "momentum", "gradient_scale", "strength")),
+        ("nonnegative", "i4"),
+    ]
 )
 
 

@@ -18,10 +18,10 @@ struct Block {
     long long slots[2], momentum, share;
 };
 
-// One block's update; block -1: nothing to do.
+// One block's update; block -1: nothing to do. strength: what the intensity scale is multiplied with.
 struct Task {
     int block;
-    float length, momentum, gradient_scale;
+    float length, momentum, gradient_scale, strength;
     int nonnegative;
 };
 

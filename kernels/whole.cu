@@ -1,7 +1,7 @@
 // The whole image as each task reads it, for a denoiser that isn't local: from the slots the task reads, no halo.
 #include "layout.h"
 
-// images (batch, rows, cols): pixels / scale, and 0 for a task that has no block.
+// images (batch, rows, cols): pixels / (scale · strength), and 0 for a task that has no block.
 KERNEL whole(const Image *image, const Block *blocks, const float *memory, const Task *tasks, const signed char *slots,
              int batch, float scale, float *images) {
     const int rows = image->rows, cols = image->cols;
@@ -13,7 +13,7 @@ KERNEL whole(const Image *image, const Block *blocks, const float *memory, const
             const int giver = row / image->block_rows * image->across + col / image->block_cols;
             const Block &block = blocks[giver];
             const float *pixels = memory + front_slot(*image, blocks, slots, t, giver);
-            value = pixels[(long long)(row - block.top) * block.cols + (col - block.left)] / scale;
+            value = pixels[(long long)(row - block.top) * block.cols + (col - block.left)] / (scale * tasks[t].strength);
         }
         images[item] = value;
     }

@@ -98,7 +98,7 @@ class RingEntry:
         rows, slots, subsets = self._views
         for place, task in enumerate(tasks):
             step = task.step
-            rows[place] = (task.block, step.length, step.momentum, gradient_scale, step.nonnegative)
+            rows[place] = (task.block, step.length, step.momentum, gradient_scale, step.strength, step.nonnegative)
             slots[place] = task.slots
             if subsets is not None and task.subset is not None:
                 subsets[place] = task.subset

@@ -21,7 +21,6 @@ from .search import BudgetSpent
 from .trial import Score, State, Trial
 from .tuned import Tuned
 
-MOMENTUM = 0.8
 # How often the best one is looked for again among its neighbours; and what share its score may still change by.
 MOST_ROUNDS, CONVERGED = 3, 0.1
 
@@ -68,7 +67,6 @@ class Trials:
         self._budget = budget
         self._callbacks = callbacks
         self._options = {"order": "ordered"} | options
-        self._momentum = "momentum" in options
         self._spares = spares
         self._best_state = self._last_state = self._row_state = State(())
         self._best_place = (0, 0)
@@ -160,11 +158,8 @@ class Trials:
         return image
 
     def _solver(self, operator: Measured, network: nn.Module, tau: float, scale: float) -> GpuAsyncRED:
-        """With momentum, unless it was set or the blocks are too few for it; its processes are the last one's."""
+        """Its processes are the last one's."""
         solver = GpuAsyncRED(operator, network, tau, intensity_scale=scale, **self._options)
-        if not self._momentum and 2 * solver.parallelism.in_flight <= len(solver.operator.grid):
-            options = self._options | {"momentum": MOMENTUM}
-            solver = GpuAsyncRED(operator, network, tau, intensity_scale=scale, **options)
         solver.keep_workers(self._spares)
         return solver
 
