@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from functools import cache
+from importlib import import_module
 from typing import NamedTuple
 
 import numpy as np
@@ -53,9 +54,8 @@ def main() -> None:
     from .memory_watch import counters
     from .models import DnCNN
     from .preconditioner import Filter, HostPreconditioner
-    from .runtime import worker
 
-    assert worker.main  # the module that a worker runs
+    import_module(".runtime.worker", __package__)  # what a worker runs
     torch.set_num_threads(1)
     channels, side = TINY
     network = DnCNN(channels=channels)

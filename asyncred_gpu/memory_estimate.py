@@ -6,22 +6,20 @@ is measured, once (empty_worker.py). What the caller holds besides the solver's 
 
 from __future__ import annotations
 
+import math
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
-import numpy as np
-from torch import nn
 
 from .denoiser import activation_bytes
 from .empty_worker import Interpreter, empty_worker
 from .operators.base import BlockOperator
 from .operators.joseph import RAY_FAN
-from .operators.radon import RadonCT
-from .preconditioner import Filter
 from .operators.point_spread import padded_shape
+from .operators.radon import RadonCT
 from .slots import slot_layout
 
 if TYPE_CHECKING:
@@ -102,7 +100,7 @@ def estimate_memory(solver: GpuAsyncRED, interpreter: Interpreter | None = None)
         )
     empty = empty_worker() if interpreter is None else interpreter
     operator, workers = solver.operator, solver.parallelism.workers
-    image = FLOAT * int(np.prod(operator.image_shape))
+    image = FLOAT * math.prod(operator.image_shape)
     mine = array_bytes(operator) + array_bytes(solver.network) + (0 if solver.mask is None else solver.mask.nbytes)
     padded = _padded(solver)
     spectrum = _half(padded) * FLOAT
@@ -133,20 +131,23 @@ def projector_bytes(operator: BlockOperator) -> int:
     if operator.projector == "joseph":
         return blocks * angles * RAY_FAN.itemsize
     # ASTRA's objects hold a block's pixels and its share.
-    held = (int(np.prod(operator.grid.window(i).shape)) + int(np.prod(operator.share_shape(i))) for i in range(blocks))
+    held = (math.prod(operator.grid.window(i).shape) + math.prod(operator.share_shape(i)) for i in range(blocks))
     return FLOAT * sum(held)
 
 
 def setup_bytes(operator: BlockOperator) -> int:
-    """Of the start image and the Lipschitz constants, whichever takes more; freed before the workers start."""
-    image, measured = (int(np.prod(shape)) for shape in (operator.image_shape, operator.measured.shape))
-    power = FLOAT * (POWER_IMAGES * image + POWER_SINOGRAMS * measured)
+    """Of the start image and the Lipschitz constants, whichever takes more; freed before the workers start.
+
+    Of an operator that isn't `RadonCT` only the images are counted.
+    """
+    image = FLOAT * math.prod(operator.image_shape)
     if not isinstance(operator, RadonCT):
-        return power
+        return POWER_IMAGES * image
     angles, detectors = operator.sinogram.shape
     padded = 1 << (2 * detectors - 1).bit_length()
-    # ramp.py: a complex spectrum, its product with the filter, and what that is turned back into, in float64.
-    return max(power, FLOAT * image + angles * padded * (8 + 8) + 8 * measured)
+    # ramp.py: a complex spectrum and what it is turned back into, in float64, and the sinogram cut out of that.
+    filtering = angles * padded * (8 + 8) + 8 * operator.sinogram.size
+    return max(POWER_IMAGES * image + POWER_SINOGRAMS * operator.sinogram.nbytes, image + filtering)
 
 
 def worker_bytes(solver: GpuAsyncRED) -> int:
@@ -154,7 +155,7 @@ def worker_bytes(solver: GpuAsyncRED) -> int:
     grid, operator = solver.operator.grid, solver.operator
     rows, cols = grid.block_shape
     crop = operator.image_shape if solver.whole else (rows + 2 * solver.halo, cols + 2 * solver.halo)
-    residual = max(int(np.prod(operator.share_shape(index))) for index in range(len(grid)))
+    residual = max(math.prod(operator.share_shape(index)) for index in range(len(grid)))
     padded = _padded(solver)
     # Its spectrum is complex, once in the buffer and once on its way there.
     filtering = 2 * 2 * _half(padded) + padded[0] * padded[1]

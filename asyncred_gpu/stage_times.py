@@ -1,4 +1,4 @@
-"""Seconds of the stages of one block's update, each alone on one core: gather, back projection, denoiser, step, project.
+"""Seconds of the stages of one block's update, each alone on one core.
 
 In a run they are as long where cores and memory are its own; several workers share the memory's bandwidth.
 """
