@@ -53,7 +53,7 @@ class MemoryEstimate:
         shared: what the workers are made of, once for all of them: measurements, weights, network, filter.
         parent: the solver's own: measurements, images, tables.
         workers: of all workers: tables, buffers and the network's features.
-        setup: the parent's, before there are workers; instead of the last four.
+        setup: all of the parent's, its interpreter included, before there are workers.
     """
 
     interpreters: int
@@ -70,7 +70,7 @@ class MemoryEstimate:
 
     @property
     def total(self) -> int:
-        """The peak. An interpreter that hasn't begun isn't there in the setup, but its own few pages decide nothing."""
+        """The peak: of the run, or of the setup before it."""
         return max(self.run, self.setup)
 
     @property
@@ -117,7 +117,7 @@ def estimate_memory(solver: GpuAsyncRED, interpreter: Interpreter | None = None)
 
 
 def array_bytes(thing: Any) -> int:
-    """Of the arrays in it, each once: what its pickle has beside it (runtime/shared.py). Nothing is copied."""
+    """Of what is in it: its pickle, and the arrays beside that (runtime/shared.py), which aren't copied for it."""
     buffers: list[pickle.PickleBuffer] = []
     content = cloudpickle.dumps(thing, protocol=5, buffer_callback=buffers.append)
     return len(content) + sum(len(buffer.raw()) for buffer in buffers)

@@ -65,11 +65,11 @@ class Throughput:
         return self.speedup / self.workers
 
 
-def tiny_problem() -> RadonCT:
-    """The scan of noise."""
-    image = np.random.default_rng(0).random((SIDE, SIDE), np.float32)
+def tiny_problem(side: int = SIDE) -> RadonCT:
+    """A scan of noise, (side/4)² blocks."""
+    image = np.random.default_rng(0).random((side, side), np.float32)
     angles = np.arange(ANGLES) * np.pi / ANGLES
-    scan = RadonCT(project(image, angles, round(np.sqrt(2) * SIDE)), angles, image.shape)
+    scan = RadonCT(project(image, angles, round(np.sqrt(2) * side)), angles, (side, side))
     return scan.with_blocks(BlockGrid(scan.image_shape, (BLOCK, BLOCK)))
 
 
