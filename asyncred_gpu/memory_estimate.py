@@ -143,11 +143,12 @@ def setup_bytes(operator: BlockOperator) -> int:
     image = FLOAT * math.prod(operator.image_shape)
     if not isinstance(operator, RadonCT):
         return POWER_IMAGES * image
-    angles, detectors = operator.sinogram.shape
+    angles, detectors = operator.measurements, operator.geometry.detectors
+    sinogram = angles * detectors
     padded = 1 << (2 * detectors - 1).bit_length()
     # ramp.py: a complex spectrum and what it is turned back into, in float64, and the sinogram cut out of that.
-    filtering = angles * padded * (8 + 8) + 8 * operator.sinogram.size
-    return max(POWER_IMAGES * image + POWER_SINOGRAMS * operator.sinogram.nbytes, image + filtering)
+    filtering = angles * padded * (8 + 8) + 8 * sinogram
+    return max(POWER_IMAGES * image + POWER_SINOGRAMS * FLOAT * sinogram, image + filtering)
 
 
 def worker_bytes(solver: GpuAsyncRED) -> int:

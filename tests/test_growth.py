@@ -107,7 +107,7 @@ def test_parts_of_the_estimate_come_from_shapes():
     assert two.shared == one.shared >= solver().operator.sinogram.nbytes
     more = estimate_memory(solver(angles=116), INTERPRETER)
     shares = sum(np.prod(solver().operator.share_shape(index)) for index in range(4))  # of 58 angles; 58 more
-    assert more.slots - one.slots == pytest.approx(2 * 4 * shares, rel=0.01)
+    assert more.slots - one.slots == pytest.approx(2 * 4 * shares, rel=0.02)  # whole cache lines
     assert more.setup > one.setup
 
 
