@@ -50,7 +50,7 @@ blocks' together:
 {stages}
 
 A gather adds up the shares of all blocks that the block's rays meet: angles × blocks across, for every block, which
-comes to 4 in the end; it is the least here.
+comes to 4 in the end, and to more while the shares outgrow the caches.
 
 With {fixed_angles} angles at all sizes:
 

@@ -54,7 +54,7 @@ class MemoryWatch:
 
     Attributes:
         peak: the sample with the largest total.
-        alone: that of those when there was no other process.
+        alone: that of those before there was another process.
         samples: how many were taken.
         largest: bytes, the most that any one process ever had resident, shared pages included.
     Raises:
@@ -64,7 +64,7 @@ class MemoryWatch:
     def __init__(self) -> None:
         self.peak = self.alone = Sample(0, 0, 0, 0)
         self.samples = self.largest = 0
-        self._shared, self._look, self._watched = 0, 0.0, 0
+        self._shared, self._look, self._watched, self._accompanied = 0, 0.0, 0, False
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="memory watch", daemon=True)
 
@@ -96,7 +96,8 @@ class MemoryWatch:
         self.samples += 1
         self.largest = max(self.largest, *peaks)
         self.peak = max(self.peak, sample, key=lambda one: one.total)
-        if len(found) == 1:
+        self._accompanied |= len(found) > 1
+        if not self._accompanied:
             self.alone = max(self.alone, sample, key=lambda one: one.total)
 
 
