@@ -40,7 +40,7 @@ def empty_worker() -> Interpreter:
     said = subprocess.run(
         [sys.executable, "-P", "-m", "asyncred_gpu.empty_worker"],
         env=os.environ | WORKER_ENVIRONMENT | {"PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
+        stdout=subprocess.PIPE,  # what goes wrong is said on the standard error
         text=True,
         check=True,
     )

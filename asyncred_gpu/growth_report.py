@@ -39,10 +39,10 @@ first.{skipped}
 
 {exponents}.
 
-Expected are 2 for what is done a pixel (denoiser, step) and 3 for the projections, whose angles grow, too; a sweep is
-mostly the denoiser's as long as that is the most of an update. Blocks stay about 200 pixels a side, so it is their
-number that grows. Those of small images are smaller and have more halo to be denoised: 7 pixels around 128 are 23 %,
-around 205 14 %. The setup is the start image and two or three products with AᵀA of the whole, on one core.
+Expected are 2 for what is done a pixel (denoiser, step) and 3 for the projections, whose angles grow, too; at these
+sizes most of a sweep is the denoiser's. Blocks stay about 200 pixels a side, so it is their number that grows. Those of
+small images are smaller and have more halo to be denoised: 7 pixels around 128 are 23 %, around 205 14 %. The setup is
+the start image and ‖A‖², about five projections of the whole and as many back, on one core.
 
 Stages of one block's update in the middle of the image, milliseconds alone on one core; p is the exponent of all
 blocks' together:
@@ -62,7 +62,7 @@ With {fixed_angles} angles at all sizes:
 
 MiB at the peak, of all processes; what they share counts once. The estimate is `estimate_memory`
 (memory_estimate.py), from shapes alone but for an interpreter, measured in an empty worker: {own:.0f} MiB each, and
-{files:.0f} of libraries once. This process has imported a little more than that.
+{files:.0f} of libraries once. The parent here has imported a little more than that.
 
 {memory}
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -179,6 +180,20 @@ def test_the_watch_sees_what_comes_and_goes():
     assert watch.alone == watch.peak
     assert watch.peak.total > watch.peak.own > before
     assert watch.samples > 1
+
+
+def test_a_case_that_does_not_fit_is_left_out(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "scripts"))
+    import bench_growth
+
+    monkeypatch.setattr(bench_growth, "estimate_memory", lambda solver: estimate_memory(solver, INTERPRETER))
+    case = Case.in_proportion(256, 2, 2)
+    assert bench_growth.too_large(case) is None
+    monkeypatch.setattr(bench_growth, "LARGEST_MEMORY", 600 * MIB)
+    assert bench_growth.measured([case])[0] == []
+    assert "256² with 2 workers wasn't run" in bench_growth.measured([case])[1][0]
+    assert max(planned.size for planned in bench_growth.make_plan(quick=True).proportional) == 1024
+    assert bench_growth.make_plan(quick=False).proportional[-1].size == 4096
 
 
 # --- stages ----------------------------------------------------------------------------------------------------------
