@@ -22,7 +22,7 @@ from .operators.base import BlockOperator
 from .result import Float64Array, Result
 from .runtime.base import WorkerSetup
 from .runtime.simulated import SimulatedRuntime
-from .runtime.simulated_clock import TimedWorkers
+from .runtime.simulated_clock import Delay, TimedWorkers
 from .solver import GpuAsyncRED
 
 WORKERS = 4
@@ -118,7 +118,7 @@ def simulate(
     solver: GpuAsyncRED,
     durations: Sequence[float],
     sweeps: int,
-    jitter: float = 0.0,
+    jitter: Delay | float = 0.0,
     seed: int = 0,
     reference: FloatArray | None = None,
 ) -> Timed:
@@ -126,7 +126,7 @@ def simulate(
 
     Args:
         durations: (workers,) of an update.
-        jitter: of the durations, relative.
+        jitter: of the durations, relative; or what draws their factors.
         seed: of the jitter.
         reference: the true image, for the SNR.
     """

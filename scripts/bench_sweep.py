@@ -9,36 +9,15 @@ faster of float32 and bfloat16. Then the time of each stage of an update, alone 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 
 import numpy as np
-import torch
 
 from asyncred_gpu import GpuAsyncRED, RadonCT, load_denoiser
-from asyncred_gpu.denoiser import BlockDenoiser, DenoiserSettings
 from asyncred_gpu.experiments import retina_problem
 from asyncred_gpu.models import DnCNN
 from asyncred_gpu.operators.checks import PROJECTORS
-from asyncred_gpu.roofline import DTYPES, best_of, product_rate, sweep_floor
-
-
-def stages(solver: GpuAsyncRED) -> dict[str, float]:
-    """Milliseconds of an update's stages for one inner block, one thread, best of 10."""
-    torch.set_num_threads(1)
-    operator, index = solver.operator, min(5, len(solver.operator.grid) - 1)
-    window = operator.grid.window(index)
-    denoiser = BlockDenoiser(solver.network, DenoiserSettings(solver.halo, solver.precision, 1.0))
-    pixels, out = np.random.rand(*window.shape).astype(np.float32), np.empty(window.shape, np.float32)
-    crop = np.random.rand(*(side + 2 * solver.halo for side in window.shape)).astype(np.float32)
-    shares = [np.random.rand(*operator.share_shape(j)).astype(np.float32) for j in range(len(operator.grid))]
-    residual = np.empty(operator.residual_shape(index, operator.measurements), np.float32)
-    work: dict[str, Callable[[], object]] = {
-        "gather": lambda: operator.residual_block(index, shares, out=residual),
-        "back projection": lambda: operator.gradient_block(index, pixels, residual, out=out),
-        "denoiser": lambda: denoiser.residual(crop, out),
-        "projection": lambda: operator.forward_block(index, pixels, out=shares[index]),
-    }
-    return {name: 1e3 * best_of(10, call) for name, call in work.items()}
+from asyncred_gpu.roofline import DTYPES, product_rate, sweep_floor
+from asyncred_gpu.stage_times import stage_seconds
 
 
 def main() -> None:
@@ -70,8 +49,8 @@ def main() -> None:
     result = solver.run(max_sweeps=chosen.sweeps, tol=None)
     ends = result.history["seconds"][len(grid) - 1 :: len(grid)]
     sweep = float(np.median(np.diff(ends)))
-    for name, milliseconds in stages(solver).items():
-        print(f"{name}: {milliseconds:.1f} ms a block alone on one core")
+    for name, seconds in stage_seconds(solver).items():
+        print(f"{name}: {1e3 * seconds:.1f} ms a block alone on one core")
     again = max(product_rate(dtype, chosen.workers) for dtype in DTYPES)
     print(f"best matrix product after the run: {again / 1e9:.0f} GFLOP/s")
     print(

@@ -7,11 +7,19 @@ waits for its back slot goes on at the time it is granted. One update a launch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from ..worker import BlockUpdate
+
+# The factor by which an update's duration differs from its worker's usual one: drawn anew for every update.
+Delay = Callable[[np.random.Generator], float]
+
+
+def uniform_delay(jitter: float) -> Delay:
+    """Something uniform in [1 − jitter, 1 + jitter]."""
+    return lambda random: 1.0 + jitter * float(random.uniform(-1.0, 1.0))
 
 
 class TimedWorkers:
@@ -21,16 +29,17 @@ class TimedWorkers:
 
     Args:
         durations: (workers,) of an update on each worker, in any unit of time.
-        jitter: an update takes its worker's duration times something uniform in [1 − jitter, 1 + jitter].
-        seed: of the jitter.
+        delay: an update takes its worker's duration times what this draws, > 0; or a number, the jitter of
+            `uniform_delay`.
+        seed: of the delays.
     Attributes:
         now: the simulated present, the time of the last stage that ran; in a callback, the time of the commit.
     """
 
-    def __init__(self, durations: Sequence[float], jitter: float = 0.0, seed: int = 0) -> None:
+    def __init__(self, durations: Sequence[float], delay: Delay | float = 0.0, seed: int = 0) -> None:
         self.now = 0.0
         self._durations = tuple(durations)
-        self._jitter = jitter
+        self._delay = delay if callable(delay) else uniform_delay(delay)
         self._random = np.random.default_rng(seed)
         # When the worker's present computation ends. Not later than `now`: the worker goes on at once.
         self._due = [0.0] * len(self._durations)
@@ -44,5 +53,4 @@ class TimedWorkers:
 
     def on_read(self, update: BlockUpdate) -> None:
         """The worker chosen last has read, at the present: from now on it computes."""
-        factor = 1.0 + self._jitter * float(self._random.uniform(-1.0, 1.0))
-        self._due[self._chosen] = self.now + factor * self._durations[self._chosen]
+        self._due[self._chosen] = self.now + self._delay(self._random) * self._durations[self._chosen]

@@ -1,0 +1,56 @@
+"""Seconds of the stages of one block's update, each alone on one core.
+
+In a run they are as long where cores and memory are its own; several workers share the memory's bandwidth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from .blocks import BlockGrid
+from .denoiser import BlockDenoiser, DenoiserSettings
+from .preconditioner import HostPreconditioner
+from .red import Step, move
+from .roofline import best_of
+from .solver import GpuAsyncRED
+
+REPETITIONS = 10
+STAGES = ("gather", "back projection", "denoiser", "step", "projection")
+
+
+def middle_block(grid: BlockGrid) -> int:
+    """A block in the middle of the image, where most footprints overlap."""
+    down, across = grid.layout
+    return down // 2 * across + across // 2
+
+
+def stage_seconds(solver: GpuAsyncRED, repetitions: int = REPETITIONS) -> dict[str, float]:
+    """The best of `repetitions`, by the names of STAGES, for a block in the middle; torch is left with one thread."""
+    torch.set_num_threads(1)
+    random = np.random.default_rng(0)
+
+    def noise(shape: tuple[int, ...]) -> np.ndarray:
+        return random.random(shape, np.float32)
+
+    operator, index = solver.operator, middle_block(solver.operator.grid)
+    shape = operator.grid.window(index).shape
+    denoiser = BlockDenoiser(solver.network, DenoiserSettings(solver.halo, solver.precision or "float32", 1.0))
+    pixels, momentum, gradient, out = noise(shape), noise(shape), noise(shape), np.empty(shape, np.float32)
+    crop = noise((shape[0] + 2 * solver.halo, shape[1] + 2 * solver.halo))
+    shares = [noise(operator.share_shape(j)) for j in range(len(operator.grid))]
+    residual = np.empty(operator.residual_shape(index, operator.measurements), np.float32)
+    precondition = None
+    if solver.step == "preconditioned":
+        precondition = HostPreconditioner(operator.preconditioning(solver.tau, 1.0).filter)
+    still = Step(0.0, solver.momentum, False)
+    work: dict[str, Callable[[], object]] = {
+        "gather": lambda: operator.residual_block(index, shares, out=residual),
+        "back projection": lambda: operator.gradient_block(index, pixels, residual, out=out),
+        "denoiser": lambda: denoiser.residual(crop, out),
+        "step": lambda: move(pixels, momentum, gradient, out, solver.tau, still, None, precondition),
+        "projection": lambda: operator.forward_block(index, pixels, out=shares[index]),
+    }
+    return {name: best_of(repetitions, work[name]) for name in STAGES}
