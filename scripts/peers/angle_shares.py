@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable
+from itertools import pairwise
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from types import TracebackType
@@ -51,11 +52,11 @@ PAIRS = {"astra": astra_pair, "matrix": matrix_pair}
 def shares(count: int, parts: int) -> list[slice]:
     """`count` angles in as equal parts as can be."""
     edges = [round(count * part / parts) for part in range(parts + 1)]
-    return [slice(first, last) for first, last in zip(edges, edges[1:], strict=False)]
+    return [slice(first, last) for first, last in pairwise(edges)]
 
 
 def serve(folder: str, projector: str, angles: slice, names: tuple[str, str], pipe: Any) -> None:
-    """A process: a sinogram is kept as y; "forward" is answered with A x, "gradient" with Aᵀ(A x − y), of its angles."""
+    """A process: keeps a sinogram as y, answers "forward" with A x and "gradient" with Aᵀ(A x − y), of its angles."""
     problem = Problem.load(Path(folder))
     pair = PAIRS[projector](problem, angles)
     memories = [SharedMemory(name) for name in names]

@@ -26,7 +26,6 @@ def jax_residual(weights: dict[str, Image], scale: float) -> Callable[[Any], Any
         for index in range(radius)
     ]
 
-    @jax.jit
     def residual(image: Any) -> Any:
         features = jnp.pad(image / scale, radius, mode="reflect")[None, :, :, None]
         for index, (kernel, bias) in enumerate(layers):
@@ -34,4 +33,5 @@ def jax_residual(weights: dict[str, Image], scale: float) -> Callable[[Any], Any
             features = jnp.maximum(features, 0) if index < radius - 1 else features
         return scale * features[0, :, :, 0]
 
-    return residual
+    compiled: Callable[[Any], Any] = jax.jit(residual)
+    return compiled

@@ -8,6 +8,7 @@ about 2·10⁸ nonzeros, so it is written angle by angle. Source: Joseph, IEEE T
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,10 +95,12 @@ def _write_ends(stem: Path, counts: NDArray[np.int64]) -> None:
 
 def _mapped(stem: Path, shape: tuple[int, int]) -> sparse.csr_matrix:
     kinds = (np.float32, np.int32, np.int32)
-    arrays = [np.memmap(_path(stem, part), kind, "r") for part, kind in zip(PARTS, kinds, strict=True)]
+    arrays: list[Any] = [np.memmap(_path(stem, part), kind, "r") for part, kind in zip(PARTS, kinds, strict=True)]
     return _unchecked(arrays[0], arrays[1], arrays[2], shape)
 
 
-def _unchecked(data: NDArray[np.float32], indices: NDArray[np.int32], indptr: NDArray[np.int32], shape: tuple[int, int]) -> sparse.csr_matrix:
+def _unchecked(
+    data: NDArray[np.float32], indices: NDArray[np.int32], indptr: NDArray[np.int32], shape: tuple[int, int]
+) -> sparse.csr_matrix:
     """A matrix of these very arrays: the constructor would copy a mapped array's class away, and read it all."""
     return sparse.csr_matrix((np.asarray(data), np.asarray(indices), np.asarray(indptr)), shape, copy=False)

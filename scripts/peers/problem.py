@@ -76,19 +76,26 @@ class Problem:
     def save(self) -> None:
         """Into its folder."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        arrays = {name: getattr(self, name) for name in ("reference", "start", "noise", "angles")}
+        arrays: dict[str, Any] = {name: getattr(self, name) for name in ("reference", "start", "noise", "angles")}
         numbers = {name: getattr(self, name) for name in ("detectors", "noise_db", "scale")}
         np.savez(self.folder / "problem.npz", **arrays, **numbers)
-        np.savez(self.folder / "weights.npz", **self.weights)
+        weights: dict[str, Any] = self.weights
+        np.savez(self.folder / "weights.npz", **weights)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """What `save` has written."""
         with np.load(folder / "problem.npz") as stored, np.load(folder / "weights.npz") as weights:
-            arrays = {name: stored[name] for name in ("reference", "start", "noise", "angles")}
-            numbers = {name: float(stored[name]) for name in ("noise_db", "scale")}
             return cls(
-                **arrays, **numbers, detectors=int(stored["detectors"]), weights=dict(weights), folder=Path(folder)
+                reference=stored["reference"],
+                start=stored["start"],
+                noise=stored["noise"],
+                angles=stored["angles"],
+                detectors=int(stored["detectors"]),
+                noise_db=float(stored["noise_db"]),
+                scale=float(stored["scale"]),
+                weights=dict(weights),
+                folder=Path(folder),
             )
 
 

@@ -52,7 +52,9 @@ class Blocks:
 
     def rows(self, transposed: sparse.csr_matrix) -> list[sparse.csr_matrix]:
         """A_iᵀ of every block, of an Aᵀ in this order."""
-        shapes = [(rows.stop - rows.start) * (cols.stop - cols.start) for rows, cols in map(self.slices, range(SIDE**2))]
+        shapes = [
+            (rows.stop - rows.start) * (cols.stop - cols.start) for rows, cols in map(self.slices, range(SIDE**2))
+        ]
         ends = np.concatenate([[0], np.cumsum(shapes)])
         return [rows_between(transposed, int(ends[i]), int(ends[i + 1])) for i in range(SIDE**2)]
 
@@ -98,7 +100,9 @@ def shared_image(memory: SharedMemory, size: int) -> Image:
     return np.ndarray((size, size), np.float32, memory.buf)
 
 
-def work(index: int, folder: str, sinogram: Image, scale: float, settings: dict[str, Any], shared: dict[str, Any]) -> None:
+def work(
+    index: int, folder: str, sinogram: Image, scale: float, settings: dict[str, Any], shared: dict[str, Any]
+) -> None:
     """A process: update blocks until it is told to stop."""
     torch.set_num_threads(1)
     problem = Problem.load(Path(folder))
@@ -143,7 +147,11 @@ class Authors(Runner):
         memory = SharedMemory(create=True, size=4 * size * size)
         image = shared_image(memory, size)
         image[:] = self.problem.start
-        shared = {"name": memory.name, "stop": context.Event(), "ready": context.Barrier(self.cores + 1)}
+        shared: dict[str, Any] = {
+            "name": memory.name,
+            "stop": context.Event(),
+            "ready": context.Barrier(self.cores + 1),
+        }
         shared["updates"] = context.Array("q", self.cores, lock=False)
         common = (str(self.problem.folder), self._sinogram, 1 / self._norm, dict(settings), shared)
         workers = [context.Process(target=work, args=(index, *common), daemon=True) for index in range(self.cores)]

@@ -31,12 +31,12 @@ def nesterov(start: Image, gradient: Map, residual: Map, settings: Settings) -> 
     Args:
         gradient: ∇g. residual: R.
     """
-    tau = np.float32(settings["tau"])
-    step = np.float32(1 / (1 + 2 * settings["tau"]))
+    tau: np.float32 = np.float32(settings["tau"])
+    step: np.float32 = np.float32(1 / (1 + 2 * settings["tau"]))
     image = ahead = start
     t = 1.0
     while True:
-        slope = gradient(ahead) + tau * residual(ahead)
+        slope: Image = gradient(ahead) + tau * residual(ahead)
         new = ahead - step * slope
         moved, image = new - image, new
         yield image
@@ -44,7 +44,8 @@ def nesterov(start: Image, gradient: Map, residual: Map, settings: Settings) -> 
             ahead, t = image, 1.0
             continue
         following = (1 + math.sqrt(1 + 4 * t * t)) / 2
-        ahead, t = image + np.float32((t - 1) / following) * moved, following
+        ahead = image + np.float32((t - 1) / following) * moved
+        t = following
 
 
 def admm(start: Image, gradient: Map, residual: Map, settings: Settings) -> Iterator[Image]:
@@ -105,9 +106,7 @@ class ByHand(Runner):
             self._network.of_array(problem.start)
             solve = ALGORITHMS[settings["algorithm"]]
             clock = Clock(problem, seconds, begun)
-            for image in solve(
-                problem.start, lambda x: scale * operator.gradient(x), self._network.of_array, settings
-            ):
+            for image in solve(problem.start, lambda x: scale * operator.gradient(x), self._network.of_array, settings):
                 if not clock.goes_on(image):
                     break
             return clock.outcome(precision=self._network.precision, processes=self.cores)

@@ -8,6 +8,7 @@ Settings: "algorithm", one of ALGORITHMS; "weight", τ's part (see there); furth
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -50,11 +51,13 @@ class Normalized(deepinv.physics.LinearPhysics):  # type: ignore[misc]
 
     def A(self, image: torch.Tensor, **_: Any) -> torch.Tensor:
         """Forward projection."""
-        return self._physics.A(image) / self._norm
+        projected: torch.Tensor = self._physics.A(image) / self._norm
+        return projected
 
     def A_adjoint(self, rays: torch.Tensor, **_: Any) -> torch.Tensor:
         """Back projection."""
-        return self._physics.A_adjoint(rays) / self._norm
+        image: torch.Tensor = self._physics.A_adjoint(rays) / self._norm
+        return image
 
 
 def red_gradient(network: TorchDnCNN, settings: Settings, common: dict[str, Any]) -> Any:
@@ -125,10 +128,8 @@ class DeepInverse(Runner):
         start = torch.from_numpy(self.problem.start)[None, None]
         begin = (start, start) if settings["algorithm"] == "PnP-FISTA" else (start, torch.zeros_like(start))
         clock = Clock(self.problem, seconds, begun)
-        try:
+        with contextlib.suppress(OutOfTime):
             algorithm(self._measured, self._physics, init=begin, compute_metrics=True)
-        except OutOfTime:
-            pass
         return clock.outcome(precision=self._network.precision, detectors=self._measured.shape[2])
 
 

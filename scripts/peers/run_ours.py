@@ -47,8 +47,8 @@ class Ours(Runner):
 
     def run(self, settings: Settings, seconds: float, begun: float) -> Outcome:
         """One run of our package."""
-        limits = {"max_sweeps": None, "time_limit": seconds, "x0": self.problem.start}
-        limits |= {"reference": self.problem.reference}
+        limits: dict[str, Any] = {"max_sweeps": None, "time_limit": seconds, "x0": self.problem.start}
+        limits["reference"] = self.problem.reference
         started = time.perf_counter()
         projected = 0.0
         if settings["method"] == "GM-RED":
@@ -74,7 +74,7 @@ class Ours(Runner):
         snr = np.asarray(result.history["snr"], np.float64)
         taken = np.isfinite(snr)
         when = np.asarray(result.history["seconds"], np.float64)[taken] + projected
-        notes = {"status": result.status.name, "notes": list(result.notes), "settings": result.settings}
+        notes: dict[str, Any] = {"status": result.status.name, "notes": list(result.notes), "settings": result.settings}
         notes |= {"updates": len(snr), "sweeps": float(np.asarray(result.history["sweep"])[-1]) if len(snr) else 0.0}
         begin = self.problem.snr(self.problem.start)
         image = np.asarray(result.image, np.float32)

@@ -119,7 +119,8 @@ def run_trials(make: Callable[[Problem, int], Runner]) -> None:
 
 def write(stem: Path, trial: Mapping[str, Any], outcome: Outcome, versions: dict[str, str]) -> None:
     """stem.npz, then stem.json, whose being there says that the trial is whole."""
-    np.savez(stem.with_suffix(".npz"), seconds=outcome.seconds, snr=outcome.snr, image=outcome.image)
+    # A stem has points of its own, so no with_suffix.
+    np.savez(stem.with_name(stem.name + ".npz"), seconds=outcome.seconds, snr=outcome.snr, image=outcome.image)
     facts = {"settings": trial["settings"], "budget": trial["seconds"], "setup": outcome.setup}
     facts |= {"notes": outcome.notes, "versions": versions}
-    stem.with_suffix(".json").write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+    stem.with_name(stem.name + ".json").write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
