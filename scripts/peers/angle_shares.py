@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from .joseph_matrix import joseph_matrix, rows_between
+from .joseph_matrix import adjoint_of, joseph_matrix, rows_between
 from .problem import Image, Problem
 
 Product = Callable[[Image], Any]
@@ -42,7 +42,7 @@ def matrix_pair(problem: Problem, angles: slice) -> Pair:
     """A sparse matrix."""
     whole = joseph_matrix(problem.folder, problem.size, problem.angles, problem.detectors)
     part = rows_between(whole, angles.start * problem.detectors, angles.stop * problem.detectors)
-    back = part.T
+    back = adjoint_of(part)
     return Pair(lambda image: part @ image.ravel(), lambda rays: back @ rays.ravel())
 
 

@@ -81,6 +81,13 @@ def rows_between(matrix: sparse.csr_matrix, first: int, last: int) -> sparse.csr
     return _unchecked(matrix.data[begin:end], matrix.indices[begin:end], ends, (last - first, matrix.shape[1]))
 
 
+def adjoint_of(matrix: sparse.csr_matrix) -> sparse.csc_matrix:
+    """Aᵀ without a copy of its nonzeros; its product adds up ray by ray."""
+    adjoint = sparse.csc_matrix(matrix.shape[::-1], dtype=np.float32)
+    adjoint.data, adjoint.indices, adjoint.indptr = matrix.data, matrix.indices, matrix.indptr
+    return adjoint
+
+
 def _path(stem: Path, part: str) -> Path:
     return stem.with_name(f"{stem.name}_{part}.bin")
 
@@ -102,5 +109,7 @@ def _mapped(stem: Path, shape: tuple[int, int]) -> sparse.csr_matrix:
 def _unchecked(
     data: NDArray[np.float32], indices: NDArray[np.int32], indptr: NDArray[np.int32], shape: tuple[int, int]
 ) -> sparse.csr_matrix:
-    """A matrix of these very arrays: the constructor would copy a mapped array's class away, and read it all."""
-    return sparse.csr_matrix((np.asarray(data), np.asarray(indices), np.asarray(indptr)), shape, copy=False)
+    """A matrix of these very arrays: scipy's constructor copies what is a small part of a larger array."""
+    matrix = sparse.csr_matrix(shape, dtype=np.float32)
+    matrix.data, matrix.indices, matrix.indptr = np.asarray(data), np.asarray(indices), np.asarray(indptr)
+    return matrix

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from .dncnn_torch import TorchDnCNN
-from .joseph_matrix import joseph_matrix, rows_between, transposed_matrix
+from .joseph_matrix import adjoint_of, joseph_matrix, rows_between, transposed_matrix
 from .problem import Image, Problem, norm_squared
 from .trial import Clock, Outcome, Runner, Settings, run_trials
 
@@ -138,7 +138,8 @@ class Authors(Runner):
         transposed_matrix(problem.folder, matrix, Blocks(problem.size).order(), "blocks")
         clean = (matrix @ problem.reference.ravel()).reshape(len(problem.angles), problem.detectors)
         self._sinogram = problem.noisy(clean).ravel()
-        self._norm = norm_squared(lambda x: (matrix.T @ (matrix @ x.ravel())).reshape(x.shape), problem.size)
+        adjoint = adjoint_of(matrix)
+        self._norm = norm_squared(lambda x: (adjoint @ (matrix @ x.ravel())).reshape(x.shape), problem.size)
         self._nonzeros = matrix.nnz
 
     def run(self, settings: Settings, seconds: float, begun: float) -> Outcome:

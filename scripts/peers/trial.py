@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -22,6 +23,9 @@ import numpy as np
 from .problem import Image, Problem
 
 Settings = Mapping[str, Any]
+
+# What ru_maxrss counts in, on Linux.
+KILOBYTE = 1024
 
 
 @dataclass(frozen=True)
@@ -122,5 +126,11 @@ def write(stem: Path, trial: Mapping[str, Any], outcome: Outcome, versions: dict
     # A stem has points of its own, so no with_suffix.
     np.savez(stem.with_name(stem.name + ".npz"), seconds=outcome.seconds, snr=outcome.snr, image=outcome.image)
     facts = {"settings": trial["settings"], "budget": trial["seconds"], "setup": outcome.setup}
-    facts |= {"notes": outcome.notes, "versions": versions}
+    facts |= {"notes": outcome.notes, "versions": versions, "peak_gb": peak_gb()}
     stem.with_name(stem.name + ".json").write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+
+
+def peak_gb() -> float:
+    """The most memory that this process, or the largest of its ended ones, has had."""
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return max(resource.getrusage(kind).ru_maxrss for kind in kinds) * KILOBYTE / 1e9
