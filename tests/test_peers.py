@@ -282,8 +282,11 @@ def test_the_report_has_every_setting_and_the_figure_every_curve(tmp_path):
     write_report(tmp_path, found, facts)
     text = (tmp_path / "peers.md").read_text()
     assert all(text.count(f"| {method.title} |") == 3 for method in METHODS.values())
-    assert "others kept 0.20 cores busy" in text and "numpy 2" in text
+    assert "others kept 0.20 cores busy" in text and "numpy 2" in text and "too much" not in text
     assert len(json.loads((tmp_path / "peers.json").read_text())["problems"][1]["rows"]) == len(METHODS)
+    disturbed = curve(*OURS, others_cores=0.4)
+    write_report(tmp_path, [Found("32²", {"ours": disturbed}, {"ours": settings["ours"]})], facts)
+    assert "**That is too much**" in (tmp_path / "peers.md").read_text()
     assert [len(axes.lines) for axes in peers_figure({each.title: each.curves for each in found}).axes] == [
         len(METHODS)
     ] * 2

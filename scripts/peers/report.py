@@ -40,12 +40,17 @@ HOW = """\
   its part, the grid goes on.
 - **The best SNR** is the highest on the way: whoever peaks early is taken to have stopped there. The common level of
   a row is {below} dB below the lower one of its best SNR and ours.
-- **The machine** is shared: others kept {others:.2f} cores busy on average during the run they disturbed most.
+- **The machine** may be shared: others kept {others:.2f} cores busy on average during the run they disturbed most.{verdict}
 - deepinv's `TomographyWithAstra` runs on CUDA only, so deepinv has its own CPU operator.
 
 ## Settings found
 
 """
+# Cores that others may keep busy; more, and methods whose threads wait for each other lose most.
+MOST_OTHERS = 0.2
+DISTURBED = """
+  **That is too much**: threads that wait for each other (torch's, XLA's) suffer more than processes that don't, as ours.
+  Don't trust these times; repeat the runs on a machine that is free, with `--again`."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,8 @@ def report_text(found: list[Found], facts: Mapping[str, Any]) -> str:
         parts.append(f"## {each.title}\n\n{table(rows)}\n\n{sentences(rows)}\n\n")
     curves = [curve for each in found for curve in each.curves.values()]
     others = max((float(curve.facts.get("others_cores", 0.0)) for curve in curves), default=0.0)
-    parts.append(HOW.format(**facts, below=BELOW, others=others))
+    verdict = DISTURBED if others > MOST_OTHERS else ""
+    parts.append(HOW.format(**facts, below=BELOW, others=others, verdict=verdict))
     parts.append(_settings_table(found))
     parts.append(f"\nVersions: {_versions(curves)}.\n")
     return "".join(parts)
