@@ -40,7 +40,8 @@ HOW = """\
   its part, the grid goes on.
 - **The best SNR** is the highest on the way: whoever peaks early is taken to have stopped there. The common level of
   a row is {below} dB below the lower one of its best SNR and ours.
-- **The machine** may be shared: others kept {others:.2f} cores busy on average during the run they disturbed most.{verdict}
+- **The machine** may be shared: others kept {others:.2f} cores busy on average in the run they disturbed
+  most.{verdict}
 - deepinv's `TomographyWithAstra` runs on CUDA only, so deepinv has its own CPU operator.
 
 ## Settings found
@@ -49,8 +50,8 @@ HOW = """\
 # Cores that others may keep busy; more, and methods whose threads wait for each other lose most.
 MOST_OTHERS = 0.2
 DISTURBED = """
-  **That is too much**: threads that wait for each other (torch's, XLA's) suffer more than processes that don't, as ours.
-  Don't trust these times; repeat the runs on a machine that is free, with `--again`."""
+  **That is too much**: threads that wait for each other (torch's, XLA's) suffer more than processes that don't, as
+  ours. Don't trust these times; repeat the runs on a machine that is free, with `--again`."""
 
 
 @dataclass(frozen=True)
