@@ -59,6 +59,11 @@ class Shape:
         return f"{image}_{self.size}x{self.angles}"
 
     @property
+    def title(self) -> str:
+        """For a person."""
+        return f"{self.size}² from {self.angles} angles × {self.detectors} detectors"
+
+    @property
     def detectors(self) -> int:
         """The diagonal."""
         return round(2**0.5 * self.size)
@@ -114,8 +119,7 @@ def compare_on(shape: Shape, laboratory: Laboratory, options: argparse.Namespace
         settings[name] = tuned(method, laboratory, tuning, options.tune_budget)
         curves[name] = laboratory.run(method, final, [settings[name]], options.budget)[0]
         print(f"{shape.named('retina')}, {name}: {said(curves[name])} with {settings[name]}", flush=True)
-    title = f"{shape.size}² from {shape.angles} angles × {shape.detectors} detectors"
-    return Found(title, curves, settings)
+    return Found(shape.title, curves, settings, f"{shape.half.size}² from {shape.half.angles} angles")
 
 
 def tuned(method: Method, laboratory: Laboratory, problem: Path, seconds: float) -> dict[str, object]:

@@ -278,14 +278,14 @@ def test_the_report_has_every_setting_and_the_figure_every_curve(tmp_path):
     facts = {"arguments": "", "cores": 2, "processor": "P", "budget": 5, "tune": 1, "noise_db": 70, "sigma": 5}
     curves = {name: curve(*OURS, versions={"numpy": "2"}, others_cores=0.2) for name in METHODS}
     settings = {name: {axis.name: axis.values[0] for axis in METHODS[name].axes} for name in METHODS}
-    found = [Found("32²", curves, settings), Found("64²", curves, settings)]
+    found = [Found("32²", curves, settings, "16²"), Found("64²", curves, settings, "32²")]
     write_report(tmp_path, found, facts)
     text = (tmp_path / "peers.md").read_text()
     assert all(text.count(f"| {method.title} |") == 3 for method in METHODS.values())
-    assert "others kept 0.20 cores busy" in text and "numpy 2" in text and "too much" not in text
+    assert "others kept 0.20 cores busy" in text and "16² for 32²; 32² for 64²" in text and "too much" not in text
     assert len(json.loads((tmp_path / "peers.json").read_text())["problems"][1]["rows"]) == len(METHODS)
     disturbed = curve(*OURS, others_cores=0.4)
-    write_report(tmp_path, [Found("32²", {"ours": disturbed}, {"ours": settings["ours"]})], facts)
+    write_report(tmp_path, [Found("32²", {"ours": disturbed}, {"ours": settings["ours"]}, "16²")], facts)
     assert "**That is too much**" in (tmp_path / "peers.md").read_text()
     assert [len(axes.lines) for axes in peers_figure({each.title: each.curves for each in found}).axes] == [
         len(METHODS)

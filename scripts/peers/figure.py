@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -21,7 +22,7 @@ def peers_figure(problems: Mapping[str, Mapping[str, Curve]]) -> Figure:
     Args:
         problems: title to the methods' curves by name.
     """
-    figure = Figure(figsize=(1.0 + 6.2 * len(problems), 6.8), layout="constrained")
+    figure = Figure(figsize=(max(9.0, 1.0 + 6.2 * len(problems)), 7.4), layout="constrained")
     places = figure.subplots(1, len(problems), squeeze=False)[0]
     groups = list(dict.fromkeys(method.group for method in METHODS.values()))
     for axes, (title, curves) in zip(places, problems.items(), strict=True):
@@ -30,9 +31,13 @@ def peers_figure(problems: Mapping[str, Mapping[str, Curve]]) -> Figure:
                 continue
             method = METHODS[name]
             siblings = [other.name for other in METHODS.values() if other.group == method.group]
-            look = {"color": COLOURS[groups.index(method.group)], "linestyle": STYLES[siblings.index(name)]}
+            look: dict[str, Any] = {
+                "color": COLOURS[groups.index(method.group)],
+                "linestyle": STYLES[siblings.index(name)],
+            }
             seconds = [max(EARLIEST, when) for when in curve.seconds]
-            axes.plot(seconds, curve.snr, label=method.title, linewidth=2.6 if name == OURS else 1.3, **look)
+            look |= {"linewidth": 2.6 if name == OURS else 1.3, "drawstyle": "steps-post"}  # nothing between iterations
+            axes.plot(seconds, curve.snr, label=method.title, **look)
         shown = [snr for curve in curves.values() for snr in curve.snr[:1]]
         best = max(curve.best for curve in curves.values())
         axes.set_xscale("log")
@@ -45,5 +50,12 @@ def peers_figure(problems: Mapping[str, Mapping[str, Curve]]) -> Figure:
     handles = {
         label: handle for axes in places for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(handles.values(), handles.keys(), frameon=False, loc="outside lower center", ncols=3, fontsize=9)
+    figure.legend(
+        handles.values(),
+        handles.keys(),
+        frameon=False,
+        loc="outside lower center",
+        ncols=2 if len(problems) == 1 else 3,
+        fontsize=9,
+    )
     return figure

@@ -34,10 +34,10 @@ HOW = """\
 - **Clock.** The solver alone. What comes before is *setup*, beside it: norms, matrices, compilation, a first call,
   starting processes. The clock stands still while an SNR is computed; ours doesn't, and has the projection of the
   start image added, which the others do under the clock. Every method is a process with {cores} cores.
-- **Settings** are tuned, for ours as for all others, on another image (scikit-image's camera) with half the pixels a
-  side, half the angles and {tune:g} s a trial: one setting after the other, twice if there are several; the value that
-  first comes within {below} dB of the best SNR of its row. Where the best is at an end of the grid of τ or what plays
-  its part, the grid goes on.
+- **Settings** are tuned, for ours as for all others, on another image, scikit-image's camera ({tuned_on}),
+  with {tune:g} s a trial: one setting after the other, twice if there are several; the value that first comes within
+  {below} dB of the best SNR of its row. Where the best is at an end of the grid of τ or what plays its part, the grid
+  goes on.
 - **The best SNR** is the highest on the way: whoever peaks early is taken to have stopped there. The common level of
   a row is {below} dB below the lower one of its best SNR and ours.
 - **The machine** may be shared: others kept {others:.2f} cores busy on average in the run they disturbed
@@ -60,11 +60,13 @@ class Found:
 
     Args:
         curves, settings: by the methods' names.
+        tuned_on: the tuning problem in words.
     """
 
     title: str
     curves: Mapping[str, Curve]
     settings: Mapping[str, Mapping[str, Any]]
+    tuned_on: str
 
     @property
     def rows(self) -> list[Row]:
@@ -82,7 +84,8 @@ def report_text(found: list[Found], facts: Mapping[str, Any]) -> str:
     curves = [curve for each in found for curve in each.curves.values()]
     others = max((float(curve.facts.get("others_cores", 0.0)) for curve in curves), default=0.0)
     verdict = DISTURBED if others > MOST_OTHERS else ""
-    parts.append(HOW.format(**facts, below=BELOW, others=others, verdict=verdict))
+    tuned_on = "; ".join(f"{each.tuned_on} for {each.title}" for each in found)
+    parts.append(HOW.format(**facts, below=BELOW, others=others, verdict=verdict, tuned_on=tuned_on))
     parts.append(_settings_table(found))
     parts.append(f"\nVersions: {_versions(curves)}.\n")
     return "".join(parts)
@@ -115,6 +118,7 @@ def write_report(folder: Path, found: list[Found], facts: Mapping[str, Any]) -> 
     problems = [
         {
             "title": each.title,
+            "tuned_on": each.tuned_on,
             "rows": [asdict(row) | {"ratio": row.ratio} for row in each.rows],
             "trials": {name: dict(curve.facts) for name, curve in each.curves.items()},
         }

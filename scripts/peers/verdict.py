@@ -137,11 +137,11 @@ def sentences(rows: Sequence[Row]) -> str:
     slower = [row for row in judged if row.ratio is not None and row.ratio > EQUAL]
     alike = [row for row in judged if row not in faster and row not in slower]
     if faster:
-        lines.append(f"- **Faster than ours** to the common level: {_list(faster, '{1:.2g} times as fast')}.")
+        lines.append(f"- **Faster than ours** to the common level: {_list(faster, '{1} times as fast')}.")
     if alike:
         lines.append(f"- As fast as ours within 5 %: {_list(alike, '')}.")
     if slower:
-        lines.append(f"- Slower than ours to the common level: {_list(slower, '{0:.2g} times the time')}.")
+        lines.append(f"- Slower than ours to the common level: {_list(slower, '{0} times the time')}.")
     if not faster:
         lines.append("- None of them is faster than ours to the common level.")
     higher = [row for row in others if row.best > ours.best + BELOW]
@@ -159,7 +159,12 @@ def _list(rows: Sequence[Row], words: str) -> str:
     found = []
     for row in sorted(rows, key=lambda row: row.ratio or 0.0):
         ratio = row.ratio or 0.0
-        said = words.format(ratio, 1 / ratio if ratio else float("inf"))
+        said = words.format(_times(ratio), _times(1 / ratio if ratio else float("inf")))
         times = f"{_seconds(row.its)} s against {_seconds(row.our)} to {row.level:.2f} dB"
         found.append(f"{row.title} ({', '.join(part for part in (said, times) if part)})")
     return "; ".join(found)
+
+
+def _times(ratio: float) -> str:
+    """A factor in two or three digits."""
+    return f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.2g}"
