@@ -1,0 +1,62 @@
+"""The benchmark's denoiser in torch alone: R_c(x) = c·R(x/c) of a whole image or a crop, for whoever has torch.
+
+R is a chain of 3×3 convolutions without padding, each but the last with a ReLU, as asyncred_gpu's `layers.py` runs it:
+channels_last, the first layer in float32 whatever the others are in.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .problem import Image
+
+
+class TorchDnCNN:
+    """The residual x − D(x).
+
+    Args:
+        weights: w0, b0, w1, …
+        scale: c.
+        precision: of the layers but the first: "float32", or "auto": bfloat16 where the processor multiplies it.
+    """
+
+    def __init__(self, weights: dict[str, Image], scale: float, precision: str = "auto") -> None:
+        self.radius = len(weights) // 2
+        self.precision = native_precision() if precision == "auto" else precision
+        self._scale = scale
+        self._layers = []
+        for index in range(self.radius):
+            dtype = torch.float32 if index == 0 else getattr(torch, self.precision)
+            kernel = torch.from_numpy(weights[f"w{index}"]).to(dtype).contiguous(memory_format=torch.channels_last)
+            self._layers.append((kernel, torch.from_numpy(weights[f"b{index}"]).to(dtype)))
+
+    def residual(self, image: Tensor) -> Tensor:
+        """Of (n, 1, rows, cols), mirrored beyond the border."""
+        return self.interior(F.pad(image, 4 * (self.radius,), mode="reflect"))
+
+    def interior(self, crop: Tensor) -> Tensor:
+        """Of (n, 1, rows + 2·radius, cols + 2·radius): (n, 1, rows, cols) float32."""
+        with torch.no_grad():
+            features = (crop / self._scale).contiguous(memory_format=torch.channels_last)
+            for kernel, bias in self._layers[:-1]:
+                features = F.conv2d(features.to(kernel.dtype), kernel, bias).relu_()
+            kernel, bias = self._layers[-1]
+            return F.conv2d(features.to(kernel.dtype), kernel, bias).float() * self._scale
+
+    def of_array(self, image: Image) -> Image:
+        """`residual` of (rows, cols)."""
+        return np.asarray(self.residual(torch.from_numpy(image)[None, None])[0, 0].numpy(), np.float32)
+
+
+def native_precision() -> str:
+    """bfloat16 where this processor multiplies it natively, else float32: as asyncred_gpu chooses."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return "float32"
+    return "bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"

@@ -1,0 +1,366 @@
+"""The benchmark against peers: its matrix, the authors' update, tuning, and a report in which a peer may win.
+
+Times are the point there, so here are none: literal curves. The peers' own packages are run if their environments are.
+"""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from asyncred_gpu import RadonCT
+from asyncred_gpu.denoiser import BlockDenoiser, DenoiserSettings
+from asyncred_gpu.experiments import retina_image
+
+from .helpers import half_turn, relative, small_network
+
+ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SIZE, ANGLES = 32, 12
+DETECTORS = 45
+SCALE = 0.8
+TAU = 0.03
+
+
+@pytest.fixture(scope="module", autouse=True)
+def scripts():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "scripts"))
+        yield
+
+
+@pytest.fixture(scope="module")
+def network():
+    return small_network(depth=3, channels=4)
+
+
+@pytest.fixture(scope="module")
+def problem(tmp_path_factory, scripts, network):
+    from peers.problem import SPARE_DETECTORS, Problem
+
+    weights = {}
+    for index, layer in enumerate(network.layers):
+        weights |= {f"w{index}": layer.weight.numpy(), f"b{index}": layer.bias.numpy()}
+    random = np.random.default_rng(0)
+    noise = random.standard_normal((ANGLES, DETECTORS + SPARE_DETECTORS)).astype(np.float32)
+    reference = retina_image(SIZE)
+    start = (reference + 0.1 * random.standard_normal(reference.shape)).astype(np.float32)
+    folder = tmp_path_factory.mktemp("problem")
+    made = Problem(reference, start, noise, half_turn(ANGLES), DETECTORS, 40.0, SCALE, weights, folder)
+    made.save()
+    return made
+
+
+@pytest.fixture(scope="module")
+def scan(problem):
+    return RadonCT(np.zeros((ANGLES, DETECTORS), np.float32), problem.angles, (SIZE, SIZE))
+
+
+# --- the problem -----------------------------------------------------------------------------------------------------
+
+
+def test_a_problem_is_read_as_it_was_written(problem):
+    from peers.problem import Problem
+
+    read = Problem.load(problem.folder)
+    for name in ("reference", "start", "noise", "angles"):
+        assert np.array_equal(getattr(read, name), getattr(problem, name))
+    assert (read.detectors, read.noise_db, read.scale) == (DETECTORS, 40.0, SCALE)
+    assert read.weights.keys() == problem.weights.keys()
+
+
+@pytest.mark.parametrize("detectors", [DETECTORS - 1, DETECTORS, DETECTORS + 3])
+def test_noise_has_its_level_on_everybodys_detectors(problem, detectors):
+    clean = 1 + np.random.default_rng(1).random((ANGLES, detectors))
+    noise = problem.noisy(clean) - clean
+    assert 20 * np.log10(np.linalg.norm(clean) / np.linalg.norm(noise)) == pytest.approx(40, abs=1e-3)
+    own = problem.noise[:, :detectors]
+    assert np.vdot(noise, own) / np.linalg.norm(noise) / np.linalg.norm(own) == pytest.approx(1, abs=1e-6)
+
+
+def test_too_many_detectors_are_refused(problem):
+    with pytest.raises(ValueError, match=r"noise was drawn for 61\. Raise SPARE_DETECTORS"):
+        problem.noisy(np.ones((ANGLES, 62)))
+
+
+# --- the matrix and the authors' update ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("off", [0.0, 1e-3])
+def test_the_matrix_is_our_operator_to_rounding(problem, scan, off):
+    from peers.joseph_matrix import adjoint_of, joseph_matrix
+
+    matrix = joseph_matrix(problem.folder / f"off{off}", SIZE, problem.angles + off, DETECTORS)
+    image = np.random.default_rng(2).standard_normal((SIZE, SIZE)).astype(np.float32)
+    rays = np.random.default_rng(3).standard_normal((ANGLES, DETECTORS)).astype(np.float32)
+    forward = relative((matrix @ image.ravel()).reshape(rays.shape), scan.forward(image))
+    adjoint = relative((adjoint_of(matrix) @ rays.ravel()).reshape(image.shape), scan.adjoint(rays))
+    assert (forward < 1e-5 and adjoint < 1e-5) == (off == 0)
+
+
+def test_a_mapped_matrix_is_read_again_and_cut_without_copies(problem):
+    from peers.joseph_matrix import joseph_matrix, rows_between
+
+    first = joseph_matrix(problem.folder, SIZE, problem.angles, DETECTORS)
+    second = joseph_matrix(problem.folder, SIZE, problem.angles, DETECTORS)
+    assert (first != second).nnz == 0
+    part = rows_between(second, DETECTORS, 3 * DETECTORS)
+    assert (part != first[DETECTORS : 3 * DETECTORS]).nnz == 0
+    assert np.shares_memory(part.data, second.data)
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.01])
+@pytest.mark.parametrize("block", [0, 6, 15])
+def test_the_authors_update_is_the_dense_formula(problem, scan, network, block, factor):
+    from peers.dncnn_torch import TorchDnCNN
+    from peers.joseph_matrix import joseph_matrix, transposed_matrix
+    from peers.run_authors import Blocks, BlockUpdate
+
+    blocks = Blocks(SIZE)
+    matrix = joseph_matrix(problem.folder, SIZE, problem.angles, DETECTORS)
+    rows = blocks.rows(transposed_matrix(problem.folder, matrix, blocks.order(), "blocks"))
+    sinogram = problem.noisy(scan.forward(problem.reference))
+    scanned = scan.with_measurements(sinogram)
+    denoiser = TorchDnCNN(problem.weights, SCALE, "float32")
+    update = BlockUpdate(blocks, matrix, rows, sinogram.ravel(), scanned.scale, denoiser, TAU)
+    padded = np.pad(problem.start, 3, mode="reflect")
+    ours = BlockDenoiser(network, DenoiserSettings(3, "float32", SCALE))
+    residual = ours.residual(padded, np.empty((SIZE, SIZE), np.float32))
+    dense = (scanned.gradient(problem.start) + factor * TAU * residual)[blocks.slices(block)]
+    assert (relative(update.gradient(problem.start, block), dense) < 1e-5) == (factor == 1)
+
+
+def test_the_blocks_cover_the_image_once():
+    from peers.run_authors import SIDE, Blocks
+
+    blocks, seen = Blocks(30), np.zeros((30, 30), int)
+    for block in range(SIDE**2):
+        seen[blocks.slices(block)] += 1
+    assert (seen == 1).all()
+    assert np.array_equal(np.sort(blocks.order()), np.arange(900))
+
+
+def test_shares_of_angles_are_all_of_them():
+    from peers.angle_shares import shares
+
+    assert shares(7, 3) == [slice(0, 2), slice(2, 5), slice(5, 7)]
+
+
+# --- by hand ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("algorithm", ["nesterov", "admm"])
+def test_by_hand_ends_where_red_does(problem, scan, algorithm):
+    """Nesterov at ∇g + τR = 0; ADMM at D(x + u) = x with τu = −∇g, which isn't quite the same."""
+    from peers.run_by_hand import ALGORITHMS
+
+    scanned = scan.with_measurements(problem.noisy(scan.forward(problem.reference)))
+
+    def residual(image):
+        return 0.5 * (image - (np.roll(image, 1, 0) + np.roll(image, -1, 0)) / 2)
+
+    steps = ALGORITHMS[algorithm](problem.start, scanned.gradient, residual, {"tau": 0.1, "cg": 4})
+    image = next(image for count, image in enumerate(steps) if count == 150)
+    slope = scanned.gradient(image)
+    if algorithm == "nesterov":
+        for tau in (0.1, 0.105):
+            rest = np.linalg.norm(slope + tau * residual(image))
+            assert (rest < 2e-2 * np.linalg.norm(slope)) == (tau == 0.1)
+        return
+    dual = -slope / 0.1
+    assert np.linalg.norm(residual(image + dual) - dual) < 1e-2 * np.linalg.norm(dual)
+    assert np.linalg.norm(residual(image) - dual) > 1e-2 * np.linalg.norm(dual)
+
+
+# --- times, tuning, report -------------------------------------------------------------------------------------------
+
+
+def curve(seconds, snr, **facts):
+    from peers.verdict import Curve
+
+    return Curve(seconds, snr, 1.0, facts)
+
+
+def test_time_to_an_snr_is_the_first():
+    found = curve([0, 1, 2, 3, 4], [20, 30, 29, 31, 30.5])
+    assert [found.time_to(level) for level in (20, 29.5, 30.7, 31.1)] == [0, 1, 3, None]
+    assert found.best == 31
+
+
+def test_the_quickest_is_the_first_near_the_best_of_all():
+    from peers.verdict import quickest
+
+    early_low, late_high, sooner_high = (curve([0, 1], [20, 25]), curve([0, 9], [20, 30]), curve([0, 5], [20, 29.95]))
+    assert quickest([early_low, late_high, sooner_high]) == 2
+    assert quickest([early_low, late_high]) == 1
+    assert quickest([replace(early_low, seconds=[], snr=[], failure="no"), late_high]) == 1
+
+
+def measured(best_tau, best_step):
+    """A stand-in for trials: the SNR falls with the distance from the best settings."""
+    tried = []
+
+    def run(settings):
+        tried.extend((each["tau"], each["step"]) for each in settings)
+        misses = [abs(np.log2(each["tau"] / best_tau)) + abs(each["step"] - best_step) for each in settings]
+        return [curve([0, 1], [0, 30 - miss]) for miss in misses]
+
+    return run, tried
+
+
+@pytest.mark.parametrize("best", [0.005, 0.01, 0.04, 0.00125])
+@pytest.mark.parametrize("step", [1, 2])
+def test_tuning_finds_the_best_even_beyond_the_grid(best, step):
+    from peers.methods import Axis
+    from peers.search import search
+
+    run, tried = measured(best, step)
+    axes = (Axis("tau", (0.005, 0.01, 0.02), 2), Axis("step", (1, 2)))
+    assert search(axes, {"method": "m"}, run) == {"method": "m", "tau": best, "step": step}
+    assert len(set(tried)) < 14
+
+
+def test_tuning_stays_below_the_most():
+    from peers.methods import Axis
+    from peers.search import search
+
+    run, tried = measured(1.0, 0)
+    assert search((Axis("tau", (0.1, 0.2), 2, 0.4),), {"step": 0}, run)["tau"] == 0.4
+    assert max(tau for tau, _ in tried) == 0.4
+
+
+def rows_of(**curves):
+    from peers.verdict import compare
+
+    titles = {name: name.title() for name in curves}
+    return compare(titles, curves, "ours")
+
+
+OURS = ([0, 2, 4, 8], [25, 35, 37.95, 38])
+
+
+def test_a_peer_that_wins_is_said_to():
+    from peers.verdict import sentences, table
+
+    rows = rows_of(ours=curve(*OURS), rival=curve([0, 1, 2], [25, 37, 38.5]), slug=curve([0, 9, 16], [25, 30, 36]))
+    text = sentences(rows)
+    assert "**Faster than ours** to the common level: Rival (2 times as fast, 2 s against 4 to 37.90 dB)" in text
+    assert "**Ends higher than ours**, by more than 0.1 dB, on its own data: Rival (38.50 dB)" in text
+    assert "Slower than ours to the common level: Slug (4 times the time, 16 s against 4 to 35.90 dB)" in text
+    assert "none of these reaches our best − 0.1 dB: Slug" in text
+    assert "None of them is faster" not in text
+    lines = table(rows).splitlines()
+    assert lines[3] == "| Rival | 1.0 | 38.50 | 37.90 | 2 | 4 | 0.50 | 2 |"
+    assert lines[4] == "| Slug | 1.0 | 36.00 | 35.90 | 16 | 4 | 4.00 | not reached |"
+
+
+def test_nobody_wins_and_one_failed():
+    from peers.verdict import Curve, sentences, table
+
+    rows = rows_of(ours=curve(*OURS), twin=curve(*OURS), broken=Curve([], [], failure="MemoryError"))
+    text = sentences(rows)
+    assert "None of them is faster than ours" in text and "As fast as ours within 5 %: Twin" in text
+    assert "Faster" not in text and "Broken" not in text
+    assert "| Broken | failed: MemoryError |" in table(rows)
+
+
+def test_the_report_has_every_setting_and_the_figure_every_curve(tmp_path):
+    from peers.figure import peers_figure
+    from peers.methods import METHODS
+    from peers.report import Found, write_report
+
+    facts = {"arguments": "", "cores": 2, "processor": "P", "budget": 5, "tune": 1, "noise_db": 70, "sigma": 5}
+    curves = {name: curve(*OURS, versions={"numpy": "2"}, others_cores=0.2) for name in METHODS}
+    settings = {name: {axis.name: axis.values[0] for axis in METHODS[name].axes} for name in METHODS}
+    found = [Found("32²", curves, settings, "16²"), Found("64²", curves, settings, "32²")]
+    write_report(tmp_path, found, facts)
+    text = (tmp_path / "peers.md").read_text()
+    assert all(text.count(f"| {method.title} |") == 3 for method in METHODS.values())
+    assert "others kept 0.20 cores busy" in text and "16² for 32²; 32² for 64²" in text and "too much" not in text
+    assert len(json.loads((tmp_path / "peers.json").read_text())["problems"][1]["rows"]) == len(METHODS)
+    disturbed = curve(*OURS, others_cores=0.4)
+    write_report(tmp_path, [Found("32²", {"ours": disturbed}, {"ours": settings["ours"]}, "16²")], facts)
+    assert "**That is too much**" in (tmp_path / "peers.md").read_text()
+    assert [len(axes.lines) for axes in peers_figure({each.title: each.curves for each in found}).axes] == [
+        len(METHODS)
+    ] * 2
+
+
+def test_methods_have_looks_of_their_own():
+    from peers.figure import peers_figure
+    from peers.methods import METHODS
+
+    lines = peers_figure({"": {name: curve(*OURS) for name in METHODS}}).axes[0].lines
+    assert len({(line.get_color(), str(line.get_linestyle())) for line in lines}) == len(METHODS)
+
+
+# --- runners ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_torch_denoiser_is_ours(problem, network):
+    from peers.dncnn_torch import TorchDnCNN
+
+    found = TorchDnCNN(problem.weights, SCALE, "float32").of_array(problem.start)
+    padded = torch.from_numpy(np.pad(problem.start, 3, mode="reflect") / np.float32(SCALE))[None, None]
+    expected = SCALE * network.interior(padded)[0, 0].numpy()
+    assert relative(found, expected) < 1e-6
+    assert relative(TorchDnCNN(problem.weights, 1.0, "float32").of_array(problem.start), expected) > 1e-3
+
+
+def test_a_failed_runner_is_a_line_of_the_table(problem, tmp_path):
+    from peers.methods import METHODS
+    from peers.trials import Laboratory
+
+    method = replace(METHODS["ours"], runner="run_nothing")
+    laboratory = Laboratory(tmp_path, tmp_path, 1)
+    found = laboratory.run(method, problem.folder, [{"method": "default", "tau": 0.01}], 1.0)[0]
+    assert "run_nothing" in found.failure
+
+
+def test_trials_are_made_once(problem, tmp_path):
+    from peers.methods import METHODS
+    from peers.trials import Laboratory
+
+    laboratory, method = Laboratory(tmp_path, tmp_path, 1), METHODS["gm-red"]
+    settings = [method.fixed | {"tau": 0.01}]
+    first = laboratory.run(method, problem.folder, settings, 0.2)[0]
+    stem = laboratory.stem(method, problem.folder, settings[0], 0.2)
+    assert not first.failure and first.best > first.snr[0]
+    assert first.facts["settings"] == settings[0] and first.facts["versions"]["cores"] == "1"
+    with np.load(f"{stem}.npz") as stored:
+        assert problem.snr(stored["image"]) == pytest.approx(first.snr[-1], abs=0.01)
+    assert laboratory.run(method, problem.folder, settings, 0.2)[0] == first
+
+
+@pytest.mark.parametrize("environment", ["deepinv", "scico"])
+def test_the_peers_run(problem, tmp_path, environment):
+    """Where `scripts/bench_peers.py` has made their environments, in .peers of the checkout."""
+    python = ROOT / ".peers" / "environments" / environment / "bin" / "python"
+    if not python.exists():
+        pytest.skip(f"needs {python}, which scripts/bench_peers.py makes")
+    from peers.methods import METHODS
+
+    method = next(method for method in METHODS.values() if method.environment == environment)
+    settings = method.fixed | {axis.name: axis.values[-1] for axis in method.axes}
+    trials = tmp_path / "trials.json"
+    trials.write_text(json.dumps([{"output": str(tmp_path / "out"), "settings": settings, "seconds": 0.5}]))
+    command = [str(python), "-P", "-m", f"peers.{method.runner}", str(problem.folder), str(trials), "1"]
+    subprocess.run(command, env={"PYTHONPATH": str(ROOT / "scripts")}, check=True, timeout=120)
+    with np.load(tmp_path / "out.npz") as stored:
+        assert stored["snr"].max() > stored["snr"][0]
+
+
+def test_the_command_refuses_angles_alone(capsys):
+    import bench_peers
+
+    with pytest.raises(SystemExit):
+        bench_peers.main(["--angles", "40"])
+    assert "--angles is of the problem that --size asks for" in capsys.readouterr().err
+    assert "ours" in bench_peers.parse(["--methods", "gm-red"]).methods
+    assert sys.modules["peers"].__doc__
