@@ -29,7 +29,7 @@ from .stage_times import stage_seconds
 ANGLES_A_PIXEL = 0.225  # 180 angles for 800 pixels, as in the paper
 FIXED_ANGLES = 180
 # What the runs are made with; the rest is the solver's default.
-SETTINGS: Mapping[str, Any] = {"step": "preconditioned", "momentum": 0.3, "precision": "float32", "device": "cpu"}
+SETTINGS: Mapping[str, Any] = {"precision": "float32", "device": "cpu"}
 
 
 @dataclass(frozen=True)

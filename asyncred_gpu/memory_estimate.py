@@ -169,7 +169,7 @@ def worker_bytes(solver: GpuAsyncRED) -> int:
 
 def _padded(solver: GpuAsyncRED) -> tuple[int, int]:
     """The preconditioner's grid, or nothing."""
-    return padded_shape(solver.operator.grid.block_shape) if solver.step == "preconditioned" else (0, 0)
+    return padded_shape(solver.operator.grid.block_shape) if solver.method.step == "preconditioned" else (0, 0)
 
 
 def _half(padded: tuple[int, int]) -> int:

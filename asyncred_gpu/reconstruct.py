@@ -91,7 +91,7 @@ def solve(options: argparse.Namespace, setup: Setup) -> Result:
             max_sweeps=options.sweeps,
             time_limit=options.time_limit,
             tol=options.tol,
-            x0=setup.start if setup.solver.tuned is None else setup.solver.tuned.image,
+            x0="auto" if setup.solver.tuned is None else setup.solver.tuned.image,
             reference=setup.problem.reference,
             callbacks=(display,),
         )

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from .blocks import FloatArray
+from .method import BLOCK_METHOD
 from .operators.base import BlockOperator
 from .result import Float64Array, Result
 from .runtime.base import WorkerSetup
@@ -109,6 +110,7 @@ def make_solver(
         max_staleness=method.max_staleness,
         order=method.order,
         momentum=momentum,
+        **BLOCK_METHOD,
         precision="float32",
         device="cpu",
     )

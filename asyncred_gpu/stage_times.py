@@ -43,9 +43,9 @@ def stage_seconds(solver: GpuAsyncRED, repetitions: int = REPETITIONS) -> dict[s
     shares = [noise(operator.share_shape(j)) for j in range(len(operator.grid))]
     residual = np.empty(operator.residual_shape(index, operator.measurements), np.float32)
     precondition = None
-    if solver.step == "preconditioned":
+    if solver.method.step == "preconditioned":
         precondition = HostPreconditioner(operator.preconditioning(solver.tau, 1.0).filter)
-    still = Step(0.0, solver.momentum, False)
+    still = Step(0.0, solver.method.momentum, False)
     work: dict[str, Callable[[], object]] = {
         "gather": lambda: operator.residual_block(index, shares, out=residual),
         "back projection": lambda: operator.gradient_block(index, pixels, residual, out=out),

@@ -87,7 +87,7 @@ def simulate(
         max_staleness=staleness,
         minibatch=minibatch,
         step=step,
-        sampling="uniform",
+        method="paper",
         intensity_scale=1.0,
         precision="float32",
         device="cpu",

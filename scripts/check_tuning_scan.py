@@ -54,7 +54,7 @@ def main(words: Sequence[str] | None = None) -> int:
     rows, tables, images = [], [], {}
     mask = None
     for method in METHODS:
-        solver = GpuAsyncRED(operator, load_denoiser(options.denoiser, sigma="auto"), "auto", momentum=0.8, **common)
+        solver = GpuAsyncRED(operator, load_denoiser(options.denoiser, sigma="auto"), "auto", **common)
         mask = solver.mask
         assert mask is not None
         tuned = solver.tune(method=method)

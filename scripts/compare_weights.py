@@ -22,7 +22,6 @@ from asyncred_gpu.family import SHIPPED, DenoiserFamily
 from asyncred_gpu.models.phantoms import KINDS, make_phantoms
 from asyncred_gpu.options import Parser, begin, number, whole
 from asyncred_gpu.tuning import tune
-from asyncred_gpu.tuning.trials import MOMENTUM
 
 SEED = 1000  # of the phantoms: the CT-like weights were trained on seed 1
 EACH = 2  # phantoms of a kind
@@ -54,7 +53,6 @@ def best(operator: RadonCT, image: FloatArray, family: str, options: argparse.Na
         tuned.tau,
         num_workers=options.workers,
         intensity_scale=tuned.intensity_scale,
-        momentum=MOMENTUM,
     )
     result = solver.run(max_sweeps=options.sweeps, x0=tuned.image)
     return {"snr": snr(result.image, image), "sigma": tuned.sigma, "tau": tuned.tau, "notes": list(tuned.notes)}

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from asyncred_gpu import GpuAsyncRED, RadonCT, snr
+from asyncred_gpu.method import BLOCK_METHOD
 from asyncred_gpu.operators.radon import project
 
 # A scan with few views of little noise, as `make run` has it, but smaller.
@@ -66,7 +67,13 @@ def reconstructed(network: nn.Module, image: Tensor, seed: int) -> tuple[Tensor,
     scan = RadonCT((sinogram + noise).astype(np.float32), angles, truth.shape)
     # In order and with a fixed number of workers: the same image every time on one machine.
     solver = GpuAsyncRED(
-        scan, network, TAU, momentum=0.8, intensity_scale=1.0, order="ordered", num_workers=WORKERS, device="cpu"
+        *(scan, network, TAU),
+        **BLOCK_METHOD,
+        momentum=0.8,
+        intensity_scale=1.0,
+        order="ordered",
+        num_workers=WORKERS,
+        device="cpu",
     )
     found = solver.run(max_sweeps=SWEEPS).image
     return torch.from_numpy(np.array(found, np.float32)), snr(found, truth)

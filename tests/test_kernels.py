@@ -395,7 +395,7 @@ SEARCHES = [(FAR_WINDOWS[0], 1.0), (FAR_WINDOWS[1], 2.5), (FAR_WINDOWS[2], 1.0)]
         *((window, spacing, None) for window in FAR_WINDOWS for spacing in (0.3, 1.0, 2.5)),
         *((*search, without_reach) for search in SEARCHES),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),  # pytest-xdist wants the same names in every process
 )
 def test_every_ray_near_a_pixel_is_found(window, spacing, change):
     """For the largest detectors, where the search itself rounds the most."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..blocks import FloatArray
+from ..method import BLOCK_METHOD
 from ..operators.astra_projectors import AstraCalls, CudaCalls
 from ..precision import offered_precisions
 from ..result import Result, Schedule
@@ -135,7 +136,8 @@ class GpuMachine:
 
 def make_solver(device: str, case: Case, **settings: Any) -> GpuAsyncRED:
     """The case's solver; two sides of a comparison differ in nothing but the device."""
-    chosen: dict[str, Any] = {"tau": case.tau, "intensity_scale": case.scale, "precision": "float32"} | settings
+    chosen: dict[str, Any] = {"tau": case.tau, "intensity_scale": case.scale, "precision": "float32", "momentum": 0.0}
+    chosen |= {**BLOCK_METHOD, **settings}
     return GpuAsyncRED(case.operator, case.network, device=device, **chosen)
 
 

@@ -26,9 +26,9 @@ DONE = "the small run is done"
 
 # Blocks at the right and lower border are smaller. Ordered: cuDNN then tries no algorithms, which would take minutes.
 RUNS: tuple[dict[str, Any], ...] = (
-    {"precision": "float32", "num_workers": 2},
+    {"num_workers": 2},
     {"precision": "float16", "num_workers": 2, "blocks_per_launch": 2, "minibatch": 5, "nonnegative": True},
-    {"precision": "float32", "num_workers": 1, "blocks_per_launch": 3, "momentum": 0.5, "field_of_view": "circle"},
+    {"num_workers": 1, "blocks_per_launch": 3, "step": "block", "momentum": 0.5, "field_of_view": "circle"},
 )
 
 # Block compressed sensing: pixels a side, BlockCS's settings, the solver's. Rows of 81 pixels are read one by one, rows
@@ -47,7 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
     device = options.parse_args(arguments).device
     network = DnCNN(depth=3, channels=16).eval().requires_grad_(False)
     for settings in RUNS:
-        solve(scan("field_of_view" in settings), network, device, {"block_shape": (BLOCK, BLOCK), **settings})
+        usual = {"precision": "float32", "block_shape": (BLOCK, BLOCK)}
+        solve(scan("field_of_view" in settings), network, device, usual | settings)
     for size, kept, settings in SENSED:
         solve(sensed(size, kept), network, device, {"precision": "float32", **settings})
     print(DONE, flush=True)

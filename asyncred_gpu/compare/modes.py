@@ -13,6 +13,7 @@ import torch
 
 from ..baselines import bc_red, gm_red
 from ..blocks import FloatArray
+from ..method import BLOCK_METHOD
 from ..result import Result, Status
 from ..solver import GPU_WORKERS, GpuAsyncRED
 from .case import Case
@@ -86,6 +87,7 @@ class Plan:
         """A solver of the case with `workers` workers, "cpu" or "gpu"; momentum only where it is allowed."""
         case, on_gpu = self._case, place == "gpu"
         settings = self._common(on_gpu) | {
+            **BLOCK_METHOD,
             "num_workers": workers,
             "momentum": self._options.momentum if 2 * workers <= self._blocks else 0.0,
             "block_shape": case.operator.grid.block_shape,
@@ -123,7 +125,7 @@ class Plan:
         serial = partial(
             bc_red,
             *problem,
-            **common,
+            **{**common, **BLOCK_METHOD},
             momentum=self._options.momentum if self._blocks > 1 else 0.0,
             block_shape=case.operator.grid.block_shape,
             device="cpu",

@@ -15,6 +15,7 @@ from ..blocks import FloatArray
 from ..curves import snr_figure
 from ..experiments import retina_problem
 from ..figures import comparison_figure
+from ..method import BLOCK_METHOD
 from ..metrics import psnr, snr, ssim
 from ..operators.radon import RadonCT
 from ..result import Result
@@ -36,7 +37,7 @@ def ct(study: Study, section: Section, size: int, angles: int, sweeps: int) -> N
     operator = RadonCT(views.sinogram, views.angles, problem.image_shape, center=problem.center)
     start = operator.fbp()
     common: dict[str, Any] = {"x0": start, "reference": truth, "max_sweeps": sweeps}
-    pool: dict[str, Any] = {"num_workers": study.workers, "device": study.device}
+    pool: dict[str, Any] = {"num_workers": study.workers, "device": study.device, **BLOCK_METHOD}
     subset = round(angles * SUBSET / 180)
 
     def asynchronous(**changes: Any) -> Result:
@@ -52,7 +53,7 @@ def ct(study: Study, section: Section, size: int, angles: int, sweeps: int) -> N
     done("Async-RED-BG", asynchronous(momentum=MOMENTUM))
     done(f"Async-RED-SG, {subset} angles", asynchronous(minibatch=subset, momentum=MOMENTUM))
     done("Sync-RED-BG", sync_red(operator, study.network, TAU, momentum=MOMENTUM, **pool, **common))
-    done("BC-RED", bc_red(operator, study.network, TAU, momentum=MOMENTUM, device=study.device, **common))
+    done("BC-RED", bc_red(operator, study.network, TAU, momentum=MOMENTUM, **pool, **common))
     done("GM-RED", gm_red(operator, study.network, TAU, precision="auto", **common))
     trials = {weight: pgm_tv(operator, weight, **common) for weight in TV_WEIGHTS}
     weight = max(trials, key=lambda weight: snr(trials[weight].image, truth))

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from ..blocks import FloatArray
+from ..method import BLOCK_METHOD
 from ..metrics import snr
 from ..result import Result
 from ..solver import GpuAsyncRED
@@ -61,7 +62,7 @@ class Study:
     def options(self, **changes: Any) -> dict[str, Any]:
         """Arguments of `GpuAsyncRED` that all runs share."""
         usual = {"num_workers": self.workers, "device": self.device, "momentum": MOMENTUM, "intensity_scale": 1.0}
-        return usual | changes
+        return {**BLOCK_METHOD, **usual, **changes}
 
     def start(self, problem: Problem, side: int) -> FloatArray:
         """Least squares, then a warm start; the same for all runs of a problem."""

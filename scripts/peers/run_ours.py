@@ -21,11 +21,11 @@ from asyncred_gpu.result import Result
 from .problem import Problem
 from .trial import Outcome, Runner, Settings, run_trials
 
-# What GpuAsyncRED is given besides tau. "default" is empty once the preconditioned step is the default.
+# What GpuAsyncRED is given besides tau.
 METHODS: dict[str, dict[str, Any]] = {
-    "default": {"step": "preconditioned", "momentum": 0.3},
-    "BG": {"step": "theory", "sampling": "uniform", "momentum": 0.0},
-    "SG": {"step": "theory", "sampling": "uniform", "momentum": 0.0},
+    "default": {},
+    "BG": {"method": "paper"},
+    "SG": {"method": "paper"},
     "GM-RED": {},
 }
 # SG takes one angle in so many.
@@ -47,7 +47,8 @@ class Ours(Runner):
 
     def run(self, settings: Settings, seconds: float, begun: float) -> Outcome:
         """One run of our package."""
-        limits: dict[str, Any] = {"max_sweeps": None, "time_limit": seconds, "x0": self.problem.start}
+        # The same FBP as everybody's; from an image of the caller's the default would leave out its continuation.
+        limits: dict[str, Any] = {"max_sweeps": None, "time_limit": seconds, "x0": "auto"}
         limits["reference"] = self.problem.reference
         started = time.perf_counter()
         projected = 0.0
