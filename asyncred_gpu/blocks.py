@@ -6,6 +6,7 @@ column of blocks may be smaller. Beyond the image's border the halo is the mirro
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
@@ -103,6 +104,13 @@ class BlockGrid:
             for left in range(0, cols, width)
         )
 
+    def touching(self, window: Window) -> Iterator[int]:
+        """The blocks that have pixels in a window inside the image."""
+        (height, width), across = self.block_shape, self.layout[1]
+        for row in range(window.top // height, (window.bottom - 1) // height + 1):
+            for col in range(window.left // width, (window.right - 1) // width + 1):
+                yield row * across + col
+
     def split(self, image: FloatArray) -> list[FloatArray]:
         """The blocks of an image, as views."""
         return [image[self.window(index).slices] for index in range(len(self))]
@@ -165,7 +173,7 @@ def _crop(grid: BlockGrid, wanted: Window) -> HaloCrop:
     rows, cols = grid.image_shape
     inside = Window(max(wanted.top, 0), min(wanted.bottom, rows), max(wanted.left, 0), min(wanted.right, cols))
     pieces = []
-    for other in range(len(grid)):
+    for other in grid.touching(inside):
         common = grid.window(other).intersection(inside)
         if common is not None:
             pieces.append(Piece(other, common.within(grid.window(other)), common.within(inside)))

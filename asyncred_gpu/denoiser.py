@@ -29,6 +29,7 @@ from .models import DnCNN, dncnn_from_state, load_weights, state_from_tensorflow
 from .receptive import LocalNetwork as LocalNetwork
 from .receptive import measured_radius
 from .tf32 import float32_rules
+from .workspace import Workspace
 
 # Guesses, not measured: cuDNN's workspace as a share of the features, and what a network we don't know keeps.
 CUDNN_WORKSPACE = 0.5
@@ -189,6 +190,7 @@ class BlockDenoiser:
         if isinstance(network, DnCNN) and settings.halo >= network.receptive_radius:
             self._margin = settings.halo - network.receptive_radius
             self._valid = ValidDnCNN(network, settings.precision, torch.device("cpu"), plain)
+        self._workspace = Workspace()
         # A foreign network stays float32: nobody knows which of its layers bear less.
         self._network = network.eval()
 
@@ -205,7 +207,8 @@ class BlockDenoiser:
         """
         scale = np.float32(self.settings.intensity_scale * strength)
         with torch.no_grad():  # not inference_mode: some denoisers take a gradient themselves
-            image = torch.from_numpy(crop / scale)[None, None]
+            scaled = np.divide(crop, scale, out=self._workspace.take("scaled", crop.shape))
+            image = torch.from_numpy(scaled)[None, None]
             residual = self._interior(image)[0, 0]
             np.multiply((residual if part is None else residual[part]).float().numpy(), scale, out=out)
         return out

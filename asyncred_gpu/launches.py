@@ -83,15 +83,16 @@ class Launches:
         now = time.perf_counter()
         self._forgive(now - self._looked - LOOK_SECONDS)
         self._looked = now
-        limits = {worker: self._most_seconds(launch) for worker, launch in self._busy.items() if not launch.waiting}
+        update = max(HUNG_SECONDS, HUNG_FACTOR * statistics.median(self._durations)) if self._durations else None
+        limits = {
+            # Without updates of its own it is starting up.
+            worker: FIRST_SECONDS if update is None or not launch.count else launch.count * update
+            for worker, launch in self._busy.items()
+            if not launch.waiting
+        }
         return [(worker, most) for worker, most in limits.items() if now - self._busy[worker].since > most]
 
     def _forgive(self, pause: float) -> None:
         if pause > 0:
             for launch in self._busy.values():
                 launch.since += pause
-
-    def _most_seconds(self, launch: _Launch) -> float:
-        if not launch.count or not self._durations:
-            return FIRST_SECONDS
-        return launch.count * max(HUNG_SECONDS, HUNG_FACTOR * statistics.median(self._durations))

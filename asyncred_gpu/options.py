@@ -101,7 +101,7 @@ def _method_options(group: argparse._ArgumentGroup) -> None:
         help="how auto chooses: by generalized cross-validation, by predicting left-out angles, or by a residual as "
         "large as the noise [gcv]",
     )
-    group.add_argument("--sweeps", type=number(above=0), default=30.0, help="sweeps at most [30]")
+    group.add_argument("--sweeps", type=number(above=0), default=12.0, help="sweeps at most [12]")
     group.add_argument("--tol", type=number(above=0), help="stop at this ‖G‖²/‖G₀‖²")
     group.add_argument(
         "--time-limit", type=number(above=0), help="stop after these seconds, a search for auto not among them"

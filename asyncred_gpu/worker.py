@@ -17,6 +17,7 @@ from .operators.base import BlockOperator
 from .red import Moved, Precondition, move
 from .slots import Slot
 from .task import Task
+from .workspace import Workspace, Workspaces
 
 
 class Stage(Enum):
@@ -30,10 +31,11 @@ class Stage(Enum):
 
 
 class BlockUpdate:
-    """What one update has read and computed: owned by the worker that runs it."""
+    """What one update has read and computed: owned by the worker that runs it, valid until it is published."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
+        self.workspace = Workspace()
         self.crop = np.empty((0, 0), np.float32)
         self.residual = np.empty(0, np.float32)
         self.pixels = np.empty((0, 0), np.float32)
@@ -59,6 +61,7 @@ class BlockWorker:
         self._mask = mask
         self._slots = slots
         self._precondition = precondition
+        self._workspaces = Workspaces()
         grid, halo = operator.grid, denoiser.settings.halo
         self._whole = denoiser.settings.whole
         self._crops: list[HaloCrop] = (
@@ -75,28 +78,30 @@ class BlockWorker:
         task = update.task
         front = [pair[slot] for pair, slot in zip(self._slots, task.slots, strict=True)]
         crop = self._crops[task.block]
-        inside = np.empty(crop.inside_shape, np.float32)
+        space = update.workspace = self._workspaces.take()
+        inside = space.take("inside", crop.inside_shape)
         for piece in crop.pieces:
             inside[piece.target] = front[piece.block].pixels[piece.source]
             yield Stage.READING
-        update.crop = np.empty(crop.shape, np.float32)
+        update.crop = space.take("crop", crop.shape)
         crop.mirror(inside, update.crop)
         count = self._operator.measurements if task.subset is None else len(task.subset)
-        update.residual = np.empty(self._operator.residual_shape(task.block, count), np.float32)
+        update.residual = space.take("residual", self._operator.residual_shape(task.block, count))
         shares = [slot.share for slot in front]
         self._operator.residual_block(task.block, shares, out=update.residual, subset=task.subset)
-        update.pixels = front[task.block].pixels.copy()
-        update.momentum = front[task.block].momentum.copy()
+        update.pixels = space.copy("pixels", front[task.block].pixels)
+        update.momentum = space.copy("momentum", front[task.block].momentum)
         yield Stage.READ
 
     def work(self, update: BlockUpdate) -> Iterator[Stage]:
         """From what was read to what will be published; then the back slot is needed."""
         task = update.task
         window = self._operator.grid.window(task.block)
-        gradient = np.empty(window.shape, np.float32)
+        gradient = update.workspace.take("gradient", window.shape)
         self._operator.gradient_block(task.block, update.pixels, update.residual, out=gradient, subset=task.subset)
         part = window.slices if self._whole else None
-        noise = self._denoiser.residual(update.crop, np.empty(window.shape, np.float32), part, task.step.strength)
+        noise = update.workspace.take("noise", window.shape)
+        self._denoiser.residual(update.crop, noise, part, task.step.strength)
         mask = None if self._mask is None else self._mask[window.slices]
         update.moved = move(
             update.pixels, update.momentum, gradient, noise, self._tau, task.step, mask, self._precondition
@@ -112,6 +117,7 @@ class BlockWorker:
         yield Stage.WRITING
         np.copyto(back.momentum, update.momentum)
         self._operator.forward_block(task.block, update.pixels, out=back.share)
+        self._workspaces.give_back(update.workspace)
         yield Stage.PUBLISHED
 
     def run(self, updates: Sequence[BlockUpdate]) -> Iterator[tuple[BlockUpdate, Stage]]:
