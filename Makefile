@@ -1,5 +1,5 @@
 # make run      reconstruct the example; make run ARGS="--input scan.h5 --slice 0" for your own data
-# make test     the tests; make test ARGS="-k halo" for some
+# make test     the tests; make test ARGS="-k halo" for some; JOBS=0 for one process
 # make lint     ruff and mypy
 # make train    train the denoiser; ARGS="--images FOLDER --validation FOLDER"
 # make wheel    build the wheel into dist/
@@ -8,6 +8,7 @@
 # Each makes the virtual environment it needs, in VENV.
 VENV ?= .venv
 ARGS ?=
+JOBS ?= auto
 PYTHON_OF_VENV = $(VENV)/bin/python
 
 .PHONY: run test lint train wheel clean
@@ -16,7 +17,7 @@ run: $(VENV)/.ready
 	$(PYTHON_OF_VENV) scripts/reconstruct_ct.py $(ARGS)
 
 test: $(VENV)/.ready
-	$(PYTHON_OF_VENV) -m pytest $(ARGS)
+	$(PYTHON_OF_VENV) -m pytest -n $(JOBS) --maxprocesses 4 --dist worksteal $(ARGS)
 
 lint: $(VENV)/.ready
 	$(PYTHON_OF_VENV) -m ruff check

@@ -174,20 +174,6 @@ class GpuAsyncRED:
         self.tau = math.nan if self._wanted.tau is None else self._wanted.tau
         self.tuned: Tuned | None = None
         self._spares: SpareWorkers | None = None
-        self._trial_options: dict[str, Any] = {
-            "block_shape": block_shape,
-            "pad": pad,
-            "num_workers": num_workers,
-            "method": method,
-            "step": step,
-            "momentum": momentum,
-            "nonnegative": nonnegative,
-            "field_of_view": field_of_view,
-            "precision": precision,
-            "blocks_per_launch": blocks_per_launch,
-            "device": device,
-            "seed": seed,
-        }
         self.halo, self.whole = resolve_halo(pad, self.network), pad == "full"
         self.order = check_choice("order", order, ORDERS)
         self.intensity_scale = self._given_scale = check_scale(intensity_scale)
@@ -207,6 +193,20 @@ class GpuAsyncRED:
         self.method = Method.of(method, step, momentum, sampling, continuation, usual=usual, crowded=crowded)
         check_momentum(self.method.momentum, self.parallelism.in_flight, len(grid))
         check_convolutional(self.method.step, operator.convolutional)
+        self._trial_options: dict[str, Any] = {
+            "block_shape": block_shape,
+            "pad": pad,
+            "num_workers": num_workers,
+            "step": self.method.step,
+            "momentum": self.method.momentum,
+            "sampling": self.method.sampling,
+            "nonnegative": nonnegative,
+            "field_of_view": field_of_view,
+            "precision": precision,
+            "blocks_per_launch": blocks_per_launch,
+            "device": device,
+            "seed": seed,
+        }
         self.operator = operator.with_blocks(grid)
         self.minibatch = check_minibatch(minibatch, operator.measurements)
         self.mask = make_mask(field_of_view, operator.image_shape)

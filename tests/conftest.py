@@ -1,5 +1,6 @@
 """Tests run as if there were no GPU, unless they are marked `gpu`: the same tests everywhere."""
 
+import os
 import signal
 
 import pytest
@@ -9,7 +10,13 @@ from asyncred_gpu.runtime.simulated import RandomOrder, SimulatedRuntime
 
 
 def pytest_configure():
-    """Under nohup Ctrl-C is ignored, also in every process a test starts: it wouldn't end what it is meant to end."""
+    """Under nohup Ctrl-C is ignored, also in every process a test starts: it wouldn't end what it is meant to end.
+
+    Where pytest-xdist runs one process a core, each of them and what it starts takes one thread.
+    """
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        torch.set_num_threads(1)
+        os.environ["OMP_NUM_THREADS"] = "1"
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

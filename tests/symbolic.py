@@ -278,7 +278,7 @@ class SymbolicRun:
         case = self.case
         if self._recorded is not None:
             return ReplayScheduler(*zip(*self._recorded, strict=True))
-        sampler = make_sampler(case.sampling, case.blocks, case.seed)
+        sampler = make_sampler(case.sampling, (1, case.blocks), case.seed)
         if case.order == "ordered":
             return OrderedScheduler(sampler, case.in_flight, case.updates)
         return FreeScheduler(sampler, case.in_flight, case.staleness, case.updates)

@@ -174,12 +174,13 @@ def test_a_replay_with_other_settings_is_refused():
         ("block", [0, 99], r"commit 1 is of block 99 of 16"),
         ("read", [0, 2], r"commit 1 read version 2"),
         ("block", [0, 0], r"commit 1 read version 0, before its block's last commit"),
-        ("step", [0.1, np.nan], r"a step or momentum isn't finite"),
+        ("step", [0.1, np.nan], r"a step, momentum or strength isn't finite"),
         ("draw", [0], r"its arrays have lengths \[1, 2\]"),
     ],
 )
 def test_an_impossible_schedule_is_refused(name, values, message):
     good = {"block": [0, 1], "read": [0, 0], "commit": [0, 1], "step": [0.1, 0.1], "momentum": [0, 0], "draw": [0, 1]}
+    good |= {"strength": [2.0, 1.0]}
     Schedule(**{key: np.array(value) for key, value in good.items()}, settings={}).check(16)
     with pytest.raises(ValueError, match=message):
         Schedule(**{key: np.array(value) for key, value in (good | {name: values}).items()}, settings={}).check(16)

@@ -12,6 +12,7 @@ from asyncred_gpu import GpuAsyncRED, Status, WorkerError, load_denoiser
 from asyncred_gpu.baselines import gm_red
 from asyncred_gpu.denoiser import BlockDenoiser, DenoiserSettings, DeviceDenoiser, network_fingerprint
 from asyncred_gpu.foreign import ForeignDenoiser, check_predicts, probe_image
+from asyncred_gpu.method import BLOCK_METHOD
 from asyncred_gpu.receptive import measured_radius
 from asyncred_gpu.runtime.simulated import RandomOrder, SimulatedRuntime
 
@@ -243,7 +244,7 @@ NETWORKS = {"far": load_denoiser(LookingFar(), predicts="image"), "padded with z
 @pytest.mark.parametrize("block_shape", [(48, 48), (24, 24), (20, 17)])
 def test_on_whole_images_one_worker_equals_a_plain_serial_loop(scan, name, block_shape, pad, one_process):
     """With a halo it doesn't: a crop's mean isn't the image's, and the image's border is mirrored, not zero."""
-    settings = SETTINGS | {"num_workers": 1, "block_shape": block_shape}
+    settings = {**SETTINGS, **BLOCK_METHOD, "momentum": 0.0, "num_workers": 1, "block_shape": block_shape}
     solver = GpuAsyncRED(scan[0], NETWORKS[name], **settings, pad=pad)
     result, operator = solver.run(max_sweeps=4), solver.operator
     steps = [1 / (operator.block_lipschitz(i) + 0.2) for i in range(len(operator.grid))]

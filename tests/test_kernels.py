@@ -99,7 +99,7 @@ class Scene:
 
     def tasks(self, **fields):
         table = np.zeros(self.batch, TASK)
-        table["block"] = np.arange(self.batch)
+        table["block"], table["strength"] = np.arange(self.batch), 1.0
         for name, value in fields.items():
             table[name] = value
         return as_bytes(table)
@@ -428,14 +428,15 @@ def test_crop_is_a_cut_of_the_mirrored_image(shape, block, halo, wrong):
     s = scene(scan, halo, same_slots=False)
     images = [noise(*shape, seed=index) for index in range(s.batch)]  # each task's slots have an image of their own
     height, width = block[0] + 2 * halo, block[1] + 2 * halo
-    scale = np.float32(0.37)
+    scale, strength = np.float32(0.37), 1 + np.arange(s.batch, dtype=np.float32) / 2
     for task, image in enumerate(images):
         s.memory.fill_(torch.nan)
         for index, pixels in enumerate(scan.grid.split(image)):
             s.front(task, index).pixels[:] = pixels
         crops = poisoned(s.batch, height, width)
         bits = 1 - s.bits if wrong == "slots" else s.bits
-        only = s.tasks(block=np.where(np.arange(s.batch) == task, task, -1))
+        stronger = 1 if wrong == "strength" else strength
+        only = s.tasks(block=np.where(np.arange(s.batch) == task, task, -1), strength=stronger)
         given = s.image.copy()
         if wrong == "halo":
             given["halo"] = halo + 1
@@ -447,14 +448,15 @@ def test_crop_is_a_cut_of_the_mirrored_image(shape, block, halo, wrong):
         if wrong == "shifted":
             found = np.roll(found, 1, axis=(0, 1, 2) if s.batch > 1 else 2) if max(found.shape[1:]) > 1 else found
         window = scan.grid.window(task)
-        mirrored = np.pad(image, halo, mode="reflect") / scale
+        mirrored = np.pad(image, halo, mode="reflect") / (scale * strength[task])
         expected = np.zeros((s.batch, height, width), np.float32)
         inside = mirrored[window.top : window.bottom + 2 * halo, window.left : window.right + 2 * halo]
         expected[task, : inside.shape[0], : inside.shape[1]] = inside
-        assert np.array_equal(found, expected) == (wrong is None)
+        # The first task's strength is 1.
+        assert np.array_equal(found, expected) == (wrong is None or (wrong == "strength" and task == 0))
 
 
-@pytest.mark.parametrize("wrong", [None, "slots", "flipped", "scale"])
+@pytest.mark.parametrize("wrong", [None, "slots", "flipped", "scale", "strength"])
 @pytest.mark.parametrize(("shape", "block"), [((21, 33), (8, 10)), ((12, 12), (12, 12)), ((9, 1), (4, 1))])
 def test_whole_is_the_image_that_a_task_reads(shape, block, wrong):
     scan = RadonCT(noise(5, 20), half_turn(5), shape).with_blocks(BlockGrid(shape, block))
@@ -467,11 +469,11 @@ def test_whole_is_the_image_that_a_task_reads(shape, block, wrong):
             s.front(task, index).pixels[:] = pixels
         images = poisoned(s.batch, *shape)
         bits = 1 - s.bits if wrong == "slots" else s.bits
-        only = s.tasks(block=np.where(np.arange(s.batch) == task, task, -1))
+        only = s.tasks(block=np.where(np.arange(s.batch) == task, task, -1), strength=1 if wrong == "strength" else 4)
         divisor = float(scale) * (1.01 if wrong == "scale" else 1)
         KERNELS.launch("whole", images.numel(), *s.tables, s.memory, only, bits, s.batch, divisor, images)
         expected = np.zeros((s.batch, *shape), np.float32)
-        expected[task] = (image[::-1] if wrong == "flipped" else image) / scale
+        expected[task] = (image[::-1] if wrong == "flipped" else image) / (4 * scale)
         assert np.array_equal(images.numpy(), expected) == (wrong is None)
 
 
@@ -561,7 +563,7 @@ STEPS = [
     (nonnegative, masked, wrong)
     for nonnegative in (False, True)
     for masked in (False, True)
-    for wrong in (None, "slots", "tau", "length", "momentum", "gradient_scale", "nonnegative", "mask")
+    for wrong in (None, "slots", "tau", "length", "momentum", "gradient_scale", "strength", "nonnegative", "mask")
     if not (wrong == "mask" and not masked) and not (wrong == "nonnegative" and not nonnegative)
 ]
 
@@ -575,7 +577,7 @@ def test_combine_and_step_are_the_move_of_red(nonnegative, masked, wrong):
     data, residual = ([noise(*s.scan.grid.window(i).shape, seed=k + i) for i in range(s.batch)] for k in (50, 90))
     mask = (noise(21, 33, seed=3) > 0).astype(np.float32) if masked else None
     reference = noise(21, 33, seed=4)
-    fields = dict(length=0.2, momentum=0.8, gradient_scale=1.7, nonnegative=int(nonnegative))
+    fields = dict(length=0.2, momentum=0.8, gradient_scale=1.7, strength=3.0, nonnegative=int(nonnegative))
     if wrong in fields:
         fields[wrong] *= 0 if wrong == "nonnegative" else 1.01
     found = launch_step(
@@ -594,7 +596,7 @@ def test_combine_and_step_are_the_move_of_red(nonnegative, masked, wrong):
         slot, window = s.front(0, index), s.scan.grid.window(index).slices
         pixels, momentum, gradient = slot.pixels.copy(), slot.momentum.copy(), np.float32(1.7) * data[index]
         inside = None if mask is None else mask[window]
-        moved = move(pixels, momentum, gradient, np.float32(SCALE) * residual[index], TAU, step, inside)
+        moved = move(pixels, momentum, gradient, np.float32(3 * SCALE) * residual[index], TAU, step, inside)
         restarts.add(moved.restarted)
         agree += [
             close(s.cut(found.gradients)[index], gradient),

@@ -122,7 +122,7 @@ def test_the_demos_blocks_know_nothing_of_each_other(small):
 def test_a_warm_start_ends_closer_than_as_many_sweeps(small):
     problem = Measurer(16).measure(TestImage("cameraman", blobs(48, 48), 0.8))
     network = small_network(depth=3)
-    options = {"num_workers": 2, "order": "ordered", "device": "cpu", "precision": "float32"}
+    options = {"num_workers": 2, "order": "ordered", "device": "cpu", "precision": "float32", "continuation": 1.0}
     scales = []
 
     class Watching(GpuAsyncRED):

@@ -168,7 +168,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "centre": (["--center", "1000"], "center=1000.0 isn't on the detector"),
     "centre of a simulation": (["--center", "auto"], "--slice and --center auto are for a measured scan"),
     "slice of a simulation": (["--slice", "1"], "--slice and --center auto are for a measured scan"),
-    "step": (["--step", "fast"], "--step: 'fast' isn't a number, nor block or preconditioned or global or theory"),
+    "step": (["--step", "fast"], "--step: 'fast' isn't a number, nor preconditioned or block or global or theory"),
     "scale": (["--intensity-scale", "0"], "--intensity-scale: 0 is out of range, it takes more than 0"),
     "order": (["--order", "sideways"], "--order: invalid choice: 'sideways'"),
     "unknown option": (["--colour"], "unrecognized arguments: --colour"),

@@ -49,7 +49,7 @@ def test_gate_holds_a_commit_that_would_make_another_too_stale():
 
 
 def test_ordered_updates_read_exactly_p_minus_one_commits_back():
-    scheduler = OrderedScheduler(make_sampler("epoch", 5, 0), in_flight=3, limit=7)
+    scheduler = OrderedScheduler(make_sampler("epoch", (1, 5), 0), in_flight=3, limit=7)
     reads, under_way = [], []
     while not scheduler.exhausted:
         while (ticket := scheduler.issue()) is not None:
@@ -63,7 +63,7 @@ def test_ordered_updates_read_exactly_p_minus_one_commits_back():
 
 
 def test_sync_rounds_read_one_version_and_commit_behind_a_barrier():
-    scheduler = SyncScheduler(make_sampler("epoch", 5, 0), in_flight=3, limit=8)
+    scheduler = SyncScheduler(make_sampler("epoch", (1, 5), 0), in_flight=3, limit=8)
     rounds = []
     while not scheduler.exhausted:
         tickets = []
@@ -100,7 +100,7 @@ def test_staleness_never_exceeds_the_bound(in_flight, bound, gated, monkeypatch)
     worst = 0
     for seed in range(20):
         random = np.random.default_rng(seed)
-        scheduler = FreeScheduler(make_sampler("uniform", 30, seed), in_flight, bound, limit=300)
+        scheduler = FreeScheduler(make_sampler("uniform", (5, 6), seed), in_flight, bound, limit=300)
         running, victim = [], None
         while not scheduler.exhausted:
             while (ticket := scheduler.issue()) is not None:

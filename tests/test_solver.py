@@ -9,6 +9,7 @@ import torch
 
 from asyncred_gpu import DeviceError, GpuAsyncRED, RadonCT, Status, WorkerError, snr
 from asyncred_gpu.blocks import BlockGrid
+from asyncred_gpu.method import BLOCK_METHOD
 from asyncred_gpu.runtime.cpu import CpuRuntime
 
 from .helpers import LinearResidual, blobs, half_turn, relative, small_network, small_scan
@@ -46,7 +47,13 @@ def serial_loop(scan, network, tau, steps, blocks, c, x):
 def test_one_worker_equals_a_plain_serial_loop(scan, network, order):
     operator, _ = scan
     solver = GpuAsyncRED(
-        operator, network, 0.1, block_shape=(20, 16), num_workers=1, max_staleness=0, precision="float32"
+        *(operator, network, 0.1),
+        **BLOCK_METHOD,
+        momentum=0.0,
+        block_shape=(20, 16),
+        num_workers=1,
+        max_staleness=0,
+        precision="float32",
     )
     result = solver.run(max_sweeps=4)
     schedule, operator = result.schedule, solver.operator
@@ -242,7 +249,7 @@ BAD = [
     (dict(step=0.0), "step=0.0 isn't a length"),
     (dict(momentum=0.5, num_workers=3, block_shape=(24, 24)), "3 updates in flight of 4 blocks diverges"),
     (dict(momentum=1.0), "momentum=1.0 can't be. Pass a number >= 0 and < 1"),
-    (dict(sampling="cyclic"), "sampling='cyclic' isn't known"),
+    (dict(sampling="random"), "sampling='random' isn't known"),
     (dict(order="sorted"), "order='sorted' isn't known"),
     (dict(intensity_scale=0), "intensity_scale=0 can't be"),
     (dict(intensity_scale="bright"), "intensity_scale='bright' can't be"),

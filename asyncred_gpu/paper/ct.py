@@ -38,6 +38,7 @@ def ct(study: Study, section: Section, size: int, angles: int, sweeps: int) -> N
     start = operator.fbp()
     common: dict[str, Any] = {"x0": start, "reference": truth, "max_sweeps": sweeps}
     pool: dict[str, Any] = {"num_workers": study.workers, "device": study.device, **BLOCK_METHOD}
+    alone = {name: value for name, value in pool.items() if name != "num_workers"}
     subset = round(angles * SUBSET / 180)
 
     def asynchronous(**changes: Any) -> Result:
@@ -53,7 +54,7 @@ def ct(study: Study, section: Section, size: int, angles: int, sweeps: int) -> N
     done("Async-RED-BG", asynchronous(momentum=MOMENTUM))
     done(f"Async-RED-SG, {subset} angles", asynchronous(minibatch=subset, momentum=MOMENTUM))
     done("Sync-RED-BG", sync_red(operator, study.network, TAU, momentum=MOMENTUM, **pool, **common))
-    done("BC-RED", bc_red(operator, study.network, TAU, momentum=MOMENTUM, **pool, **common))
+    done("BC-RED", bc_red(operator, study.network, TAU, momentum=MOMENTUM, **alone, **common))
     done("GM-RED", gm_red(operator, study.network, TAU, precision="auto", **common))
     trials = {weight: pgm_tv(operator, weight, **common) for weight in TV_WEIGHTS}
     weight = max(trials, key=lambda weight: snr(trials[weight].image, truth))

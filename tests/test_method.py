@@ -1,0 +1,179 @@
+"""What "auto" stands for, the denoiser that begins stronger, and the order in which neighbours are apart."""
+
+import dataclasses
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from asyncred_gpu import GpuAsyncRED
+from asyncred_gpu.denoiser import BlockDenoiser, DenoiserSettings
+from asyncred_gpu.method import BLOCK_METHOD, Method, strength
+from asyncred_gpu.result import Schedule, Status
+from asyncred_gpu.scheduler import make_sampler, scattered_order
+
+from .helpers import relative, small_network, small_scan
+
+AUTO = ("auto",) * 4
+
+
+@pytest.fixture(scope="module")
+def scan():
+    return small_scan(size=48, angles=24, noise=0.5)
+
+
+@pytest.fixture(scope="module")
+def network():
+    return small_network()
+
+
+@pytest.mark.parametrize(
+    ("name", "usual", "crowded", "expected"),
+    [
+        ("fast", "preconditioned", False, Method("preconditioned", 0.0, "cyclic", None)),
+        ("fast", "block", False, Method("block", 0.8, "cyclic", None)),
+        ("fast", "block", True, Method("block", 0.0, "cyclic", None)),
+        ("paper", "preconditioned", False, Method("theory", 0.0, "uniform", 1.0)),
+    ],
+)
+def test_what_auto_stands_for(name, usual, crowded, expected):
+    assert Method.of(name, *AUTO, usual=usual, crowded=crowded) == expected
+
+
+def test_what_is_named_is_taken():
+    named = {"step": "global", "momentum": 0.4, "sampling": "epoch", "continuation": 3}
+    for name in ("fast", "paper"):
+        found = Method.of(name, **named, usual="preconditioned", crowded=True)
+        assert dataclasses.asdict(found) == named
+    # A step of the theorems' isn't mixed with what they don't cover.
+    assert Method.of("fast", "theory", *AUTO[1:], usual="block", crowded=False) == Method("theory", 0.0, "cyclic", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"method": "quick"}, "method='quick' isn't known. Pass one of fast, paper"),
+        ({"continuation": 0.5}, "continuation=0.5 can't be. Pass a number >= 1"),
+        ({"continuation": "strong"}, "continuation='strong' can't be"),
+        ({"momentum": "some"}, "momentum='some' can't be"),
+        ({"sampling": "random"}, "Pass one of cyclic, epoch, uniform"),
+    ],
+)
+def test_what_cannot_be_is_refused(scan, network, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        GpuAsyncRED(scan[0], network, **wrong)
+
+
+def test_the_fast_method_follows_the_problem(scan, network):
+    operator, _ = scan
+    assert GpuAsyncRED(operator, network).method.step == "preconditioned"
+    assert GpuAsyncRED(operator, network, tau=0).method.step == "block"  # nothing would hold the noise down
+    assert GpuAsyncRED(operator, network, method="paper").method == Method("theory", 0.0, "uniform", 1.0)
+
+
+def test_the_strength_is_halved_every_sweep():
+    assert [strength(16.0, sweep) for sweep in range(6)] == [16, 8, 4, 2, 1, 1]
+    assert [strength(1.0, sweep) for sweep in range(2)] == [1, 1]
+
+
+@pytest.mark.parametrize("layout", [(4, 4), (5, 3), (1, 6), (2, 2)])
+def test_neighbours_are_apart(layout):
+    order = scattered_order(layout, np.random.default_rng(0))
+    assert sorted(order) == list(range(layout[0] * layout[1]))
+
+    def touching(order):
+        places = [divmod(block, layout[1]) for block in order]
+        return sum(max(abs(r - s), abs(c - d)) == 1 for (r, c), (s, d) in pairwise(places))
+
+    # Only where one quarter ends and the next begins may neighbours meet; row by row most of them do.
+    assert touching(order) <= 3
+    assert layout[0] < 4 or touching(range(len(order))) > 3
+
+
+def test_a_cycle_is_repeated_and_an_epoch_is_not():
+    for sampling in ("cyclic", "epoch"):
+        sampler = make_sampler(sampling, (4, 4), seed=3)
+        first, second = ([sampler.draw(set()) for _ in range(16)] for _ in range(2))
+        assert sorted(first) == sorted(second) == list(range(16))
+        assert (first == second) == (sampling == "cyclic")
+    # A busy block keeps its place.
+    sampler = make_sampler("cyclic", (4, 4), seed=3)
+    order = scattered_order((4, 4), np.random.default_rng(3))
+    assert [sampler.draw({order[0]}), sampler.draw(set())] == [order[1], order[0]]
+
+
+def test_a_stronger_denoiser_is_the_network_at_another_scale(network):
+    crop = np.random.default_rng(0).uniform(0, 1, (30, 26)).astype(np.float32)
+    denoiser = BlockDenoiser(network, DenoiserSettings(network.receptive_radius, "float32", 0.5))
+    halo = network.receptive_radius
+    out = np.empty((30 - 2 * halo, 26 - 2 * halo), np.float32)
+    for f in (1.0, 8.0):
+        found = denoiser.residual(crop, out, strength=f).copy()
+        whole = network(torch.from_numpy(crop / np.float32(0.5 * f))[None, None])[0, 0].detach().numpy()
+        expected = 0.5 * f * whole[halo:-halo, halo:-halo]
+        assert relative(found, expected) < 1e-5
+        assert (relative(found, expected / f) > 0.1) == (f > 1)
+
+
+@pytest.mark.usefixtures("one_process")
+class TestRuns:
+    """On simulated workers."""
+
+    def solver(self, scan, network, **settings):
+        usual = {"block_shape": (24, 24), "num_workers": 2, "precision": "float32", "order": "ordered"}
+        return GpuAsyncRED(scan[0], network, 0.1, **usual | settings)
+
+    def test_a_run_begins_stronger_from_the_operators_start_alone(self, scan, network):
+        operator, _ = scan
+        schedule = self.solver(scan, network).run(max_sweeps=6).schedule
+        assert schedule.strength.tolist() == np.repeat([16, 8, 4, 2, 1, 1], 4).tolist()
+        assert schedule.settings["continuation"] == 16
+        from_an_image = self.solver(scan, network).run(max_sweeps=2, x0=operator.fbp())
+        paper = self.solver(scan, network, method="paper").run(max_sweeps=2)
+        for run in (from_an_image, paper):
+            assert (run.schedule.strength == 1).all()
+        asked = self.solver(scan, network, continuation=3.0).run(max_sweeps=3, x0=operator.fbp())
+        assert asked.schedule.strength.tolist() == np.repeat([3.0, 1.5, 1.0], 4).tolist()
+
+    def test_there_is_no_momentum_while_it_is_stronger(self, scan, network):
+        schedule = self.solver(scan, network, step="block", continuation=4).run(max_sweeps=4).schedule
+        assert schedule.momentum.tolist() == np.repeat([0, 0, 0.8, 0.8], 4).tolist()
+
+    def test_it_changes_the_way_and_not_the_end(self, scan, network):
+        ends, ways = [], []
+        for continuation in (1, 16):
+            solver = self.solver(scan, network, continuation=continuation)
+            ways.append(solver.run(max_sweeps=2).image)
+            ends.append(solver.run(max_sweeps=400, tol=1e-11).image)
+        assert relative(*ways) > 1e-3
+        assert relative(*ends) < 1e-4
+
+    def test_no_run_is_called_converged_with_a_stronger_denoiser(self, scan, network):
+        result = self.solver(scan, network).run(max_sweeps=8, tol=1e6)
+        assert result.status is Status.CONVERGED
+        assert len(result.schedule) == 20  # every block once with the network itself
+        result = self.solver(scan, network, continuation=1).run(max_sweeps=8, tol=1e6)
+        assert len(result.schedule) == 4
+
+    def test_a_replay_repeats_the_strength(self, scan, network, tmp_path):
+        result = self.solver(scan, network, order="free").run(max_sweeps=3)
+        result.schedule.save(tmp_path / "schedule.npz")
+        solver = self.solver(scan, network, order="free")
+        again = solver.run(replay=tmp_path / "schedule.npz")
+        assert np.array_equal(again.image, result.image)
+        weak = dataclasses.replace(result.schedule, strength=np.ones(len(result.schedule)))
+        assert not np.array_equal(solver.run(replay=weak).image, result.image)
+
+    def test_a_schedule_from_before_there_was_a_continuation_has_none(self, scan, network, tmp_path):
+        schedule = self.solver(scan, network, **BLOCK_METHOD).run(max_sweeps=1).schedule
+        schedule.save(tmp_path / "new.npz")
+        with np.load(tmp_path / "new.npz") as file:
+            np.savez(tmp_path / "old.npz", **{name: file[name] for name in file if name != "strength"})
+        assert np.array_equal(Schedule.load(tmp_path / "old.npz").strength, schedule.strength)
+
+    def test_a_strength_that_cannot_be_is_refused(self, scan, network):
+        schedule = self.solver(scan, network).run(max_sweeps=1).schedule
+        for value, message in ((0.0, "a strength isn't positive"), (np.nan, "strength isn't finite")):
+            with pytest.raises(ValueError, match=message):
+                dataclasses.replace(schedule, strength=np.full(len(schedule), value)).check(4)
