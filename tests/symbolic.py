@@ -226,7 +226,7 @@ class TagMonitor:
     def __init__(self, blocks):
         self.states = [[START] * blocks]
 
-    def record(self, commit, block, staleness, moved, pixels, seconds):
+    def record(self, commit, block, staleness, moved, pixels, seconds, strength=1.0):
         tag, state = pixels(), list(self.states[-1])
         expected = (state[block][0] + 1, int(moved.gradient_squared))
         if tag != expected:
