@@ -92,7 +92,7 @@ def write(options: argparse.Namespace, rows: list[str], verdict: str) -> None:
     lines = [
         "# Where the fast method and the paper's end",
         "",
-        f"`python scripts/check_methods.py`: {options.size}², {options.angles} angles, τ = {options.tau:g}, noise "
+        f"`python scripts/check_methods.py{' --quick' if options.quick else ''}`: {options.size}², {options.angles} angles, τ = {options.tau:g}, noise "
         f"{NOISE:g} of the largest line integral, until ‖G‖²/‖G₀‖² ≤ {options.tol:g} or {options.sweeps:g} sweeps. "
         f"{verdict}",
         "",
