@@ -86,7 +86,7 @@ def _method_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--tau",
         type=number_or("auto", above=0),
-        help="strength of the regularization, or auto: chosen from the measurements [0.01; scan: 0.1]",
+        help="strength of the regularization, or auto: chosen from the measurements [0.01; scan: 0.05]",
     )
     group.add_argument("--denoiser", default="dncnn", help="a shipped denoiser, or a file of weights [dncnn]")
     group.add_argument(
@@ -121,12 +121,12 @@ def _method_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--momentum",
         type=number(least=0),
-        help="heavy ball of a block [with block 0.8, or 0 with over half of the blocks in flight; else 0]",
+        help="heavy ball of a block [block 0.8, preconditioned 0.3, 0 with over half of the blocks in flight; else 0]",
     )
     group.add_argument(
         "--continuation",
         type=number(least=1),
-        help="how many times stronger the denoiser is at the begin; half of that every sweep [fast: 16; paper: 1]",
+        help="the denoiser begins so many times stronger, half of that every sweep [fast: 1 to 16, by the start; paper: 1]",
     )
     group.add_argument(
         "--intensity-scale", type=number_or("auto", above=0), help="what counts as 1 to the denoiser, or auto [auto]"

@@ -26,7 +26,7 @@ from .buffer import DoubleBuffer
 from .denoiser import DenoiserSettings, network_fingerprint, resolve_halo
 from .devices import check_device
 from .engine import Engine, Limits, guarded
-from .method import CONTINUATION, Method, strength
+from .method import Method, first_strength, strength
 from .monitor import Monitor, StepGuard
 from .operators.base import BlockOperator
 from .precision import choose_precision, resolve_precision
@@ -133,12 +133,12 @@ class GpuAsyncRED:
         device: "auto" (a GPU if one works, else the CPU), "cpu" (a pool of processes), "cuda", "cuda:1", or several
             GPUs, ["cuda:0", "cuda:1"], among which the workers are dealt out.
         seed: of the block choice and the minibatches.
-        method: what "auto" stands for. "fast": in CT step="preconditioned", else step="block" with momentum
+        method: what "auto" stands for. "fast": in CT step="preconditioned" with momentum 0.3, else step="block" with
             0.8 (none with over half of the blocks in flight); sampling="cyclic"; a continuation. "paper": what its
             theorems cover, step="theory", no momentum, sampling="uniform", no continuation. The end is the same.
         continuation: f ≥ 1, how many times stronger the denoiser is when the run begins, R_{fc}; it loses half of that
-            every sweep, until it is the network itself. "auto": with "fast" 16 from a start of the operator's, 1
-            (none) from an image.
+            every sweep, until it is the network itself. "auto": with "fast" up to 16 from a start of the operator's,
+            the worse it fits the measurements; 1 (none) from an image.
     Raises:
         ValueError, TypeError: settings that can't be, before any work.
         DeviceError: a device that isn't there.
@@ -406,7 +406,7 @@ class GpuAsyncRED:
         filter_ = None if conditioning is None else conditioning.filter
         first = self.method.continuation
         if first is None:
-            first = CONTINUATION if isinstance(x0, str) else 1.0
+            first = first_strength(self.operator, image) if isinstance(x0, str) else 1.0
         return _Prepared(image, scale, precision, steps, filter_, first, common, (*notes, *measured))
 
     def _precision(self, image: FloatArray, scale: float, schedule: Schedule | None) -> tuple[str, tuple[str, ...]]:

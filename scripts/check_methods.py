@@ -89,11 +89,12 @@ def main() -> int:
 
 def write(options: argparse.Namespace, rows: list[str], verdict: str) -> None:
     options.output.mkdir(parents=True, exist_ok=True)
+    quick = " --quick" if options.quick else ""
     lines = [
         "# Where the fast method and the paper's end",
         "",
-        f"`python scripts/check_methods.py{' --quick' if options.quick else ''}`: {options.size}², {options.angles} angles, τ = {options.tau:g}, noise "
-        f"{NOISE:g} of the largest line integral, until ‖G‖²/‖G₀‖² ≤ {options.tol:g} or {options.sweeps:g} sweeps. "
+        f"`python scripts/check_methods.py{quick}`: {options.size}², {options.angles} angles, τ = {options.tau:g}, "
+        f"noise {NOISE:g} of the largest line integral, until ‖G‖²/‖G₀‖² ≤ {options.tol:g} or {options.sweeps:g} sweeps. "
         f"{verdict}",
         "",
         "| image | method | sweeps | s | ‖G‖²/‖G₀‖² | SNR, dB |",

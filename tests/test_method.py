@@ -31,7 +31,7 @@ def network():
 @pytest.mark.parametrize(
     ("name", "usual", "crowded", "expected"),
     [
-        ("fast", "preconditioned", False, Method("preconditioned", 0.0, "cyclic", None)),
+        ("fast", "preconditioned", False, Method("preconditioned", 0.3, "cyclic", None)),
         ("fast", "block", False, Method("block", 0.8, "cyclic", None)),
         ("fast", "block", True, Method("block", 0.0, "cyclic", None)),
         ("paper", "preconditioned", False, Method("theory", 0.0, "uniform", 1.0)),
@@ -129,6 +129,9 @@ class TestRuns:
         schedule = self.solver(scan, network).run(max_sweeps=6).schedule
         assert schedule.strength.tolist() == np.repeat([16, 8, 4, 2, 1, 1], 4).tolist()
         assert schedule.settings["continuation"] == 16
+        # A start that fits its measurements needs none.
+        exact, _ = small_scan(size=48, angles=60, noise=0.0)
+        assert self.solver((exact,), network).run(max_sweeps=1).settings["continuation"] < 16
         from_an_image = self.solver(scan, network).run(max_sweeps=2, x0=operator.fbp())
         paper = self.solver(scan, network, method="paper").run(max_sweeps=2)
         for run in (from_an_image, paper):
