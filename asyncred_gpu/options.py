@@ -126,7 +126,7 @@ def _method_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--continuation",
         type=number(least=1),
-        help="the denoiser begins so many times stronger, half of that every sweep [fast: 1 to 16, by the start; paper: 1]",
+        help="the denoiser begins so much stronger, half of that every sweep [fast: 1 to 16, by the start; paper: 1]",
     )
     group.add_argument(
         "--intensity-scale", type=number_or("auto", above=0), help="what counts as 1 to the denoiser, or auto [auto]"

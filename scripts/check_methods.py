@@ -94,8 +94,8 @@ def write(options: argparse.Namespace, rows: list[str], verdict: str) -> None:
         "# Where the fast method and the paper's end",
         "",
         f"`python scripts/check_methods.py{quick}`: {options.size}², {options.angles} angles, τ = {options.tau:g}, "
-        f"noise {NOISE:g} of the largest line integral, until ‖G‖²/‖G₀‖² ≤ {options.tol:g} or {options.sweeps:g} sweeps. "
-        f"{verdict}",
+        f"noise {NOISE:g} of the largest line integral, until ‖G‖²/‖G₀‖² ≤ {options.tol:g} or {options.sweeps:g} "
+        f"sweeps. {verdict}",
         "",
         "| image | method | sweeps | s | ‖G‖²/‖G₀‖² | SNR, dB |",
         "|---|---|---|---|---|---|",
