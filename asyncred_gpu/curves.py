@@ -157,8 +157,20 @@ def _finish_clock(axes: Axes, clock: str, label: str) -> None:
     finish(axes)
 
 
-def finish(axes: Axes) -> None:
+def titled(axes: Axes, title: str, xlabel: str, ylabel: str) -> None:
+    """A panel's title and labels, and a plain look."""
+    axes.set_title(title, fontsize=11.5, loc="left")
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    _plain(axes)
+
+
+def _plain(axes: Axes) -> None:
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def finish(axes: Axes) -> None:
+    _plain(axes)
     axes.margins(x=0.02)

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
 from .convergence import BLUE, GREY, VERMILION
+from .curves import titled
 from .growth import LARGEST_FIXED_GROWTH, fit_of, of_workers, seconds_a_pixel
 from .growth_run import Measured
 from .slow_worker_figure import GREEN
@@ -60,7 +61,7 @@ def _draw_sweeps(axes: Axes, runs: Sequence[Measured]) -> None:
     axes.set_yscale("log")
     _size_axis(axes, sizes)
     axes.legend(frameon=False, fontsize=9.5)
-    _finish(axes, "(a) A sweep, angles in proportion to the size", "pixels a side", "seconds a sweep")
+    titled(axes, "(a) A sweep, angles in proportion to the size", "pixels a side", "seconds a sweep")
 
 
 def _draw_pixels(axes: Axes, runs: Sequence[Measured]) -> None:
@@ -77,7 +78,7 @@ def _draw_pixels(axes: Axes, runs: Sequence[Measured]) -> None:
     axes.set_ylim(0, 1.6 * max(micros))
     _size_axis(axes, sizes)
     axes.legend(frameon=False, fontsize=9.5, loc="lower right")
-    _finish(axes, "(b) The same angles at all sizes", "pixels a side", "µs a sweep and pixel")
+    titled(axes, "(b) The same angles at all sizes", "pixels a side", "µs a sweep and pixel")
 
 
 def _draw_memory(axes: Axes, runs: Sequence[Measured]) -> None:
@@ -90,7 +91,7 @@ def _draw_memory(axes: Axes, runs: Sequence[Measured]) -> None:
     axes.set_ylim(0, 1.4 * max(run.memory.total for run in runs) / GIB)
     _size_axis(axes, sorted({run.case.size for run in runs}))
     axes.legend(frameon=False, fontsize=9.5, loc="upper left")
-    _finish(axes, "(c) Peak memory of all processes", "pixels a side", "GiB")
+    titled(axes, "(c) Peak memory of all processes", "pixels a side", "GiB")
 
 
 def _draw_speedups(axes: Axes, simulated: Mapping[str, Mapping[str, Sequence[Throughput]]]) -> None:
@@ -112,7 +113,7 @@ def _draw_speedups(axes: Axes, simulated: Mapping[str, Mapping[str, Sequence[Thr
     axes.set_yticks(counts, [str(count) for count in counts])
     axes.yaxis.set_minor_locator(NullLocator())
     axes.legend(frameon=False, fontsize=8.5, loc="upper left")
-    _finish(axes, "(d) Simulated: delays of mean 1", "workers", "sweeps a second, one worker = 1")
+    titled(axes, "(d) Simulated: delays of mean 1", "workers", "sweeps a second, one worker = 1")
 
 
 def _size_axis(axes: Axes, sizes: Sequence[int]) -> None:
@@ -121,12 +122,3 @@ def _size_axis(axes: Axes, sizes: Sequence[int]) -> None:
     axes.set_xticks(np.array(sizes), [str(size) for size in sizes])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
-
-
-def _finish(axes: Axes, title: str, xlabel: str, ylabel: str) -> None:
-    axes.set_title(title, fontsize=11.5, loc="left")
-    axes.set_xlabel(xlabel)
-    axes.set_ylabel(ylabel)
-    axes.grid(color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)

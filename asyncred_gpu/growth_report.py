@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
@@ -20,6 +19,7 @@ from .growth_tables import (
     stages_table,
     times_table,
 )
+from .processor import processor_name
 from .runtime.cpu import available_cores
 from .throughput import BLOCKS, SPREAD, TAIL
 
@@ -113,7 +113,7 @@ def report(
     return TEXT.format(
         arguments=arguments,
         cores=len(available_cores()),
-        cpu=processor(),
+        cpu=processor_name(),
         torch=torch.__version__,
         angles=pairs[0].case.angles / pairs[0].case.size,
         settings=", ".join(f"{name}={value!r}" for name, value in SETTINGS.items()),
@@ -137,12 +137,3 @@ def report(
         sweeps=sweeps,
         simulated=simulated_table(found),
     )
-
-
-def processor() -> str:
-    """The processor's name, where the system says it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return "unknown"
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .convergence import BLUE, GREY, VERMILION
+from .curves import titled
 from .slow_worker import Timed
 
 GREEN = "#009E73"  # Okabe and Ito's, too
@@ -64,7 +65,7 @@ def _draw_bars(axes: Axes, pairs: Mapping[str, Pair]) -> None:
         )
     axes.set_xticks(places, [name.replace(", ", "\n") for name in pairs])
     axes.tick_params(axis="x", length=0)
-    _finish(axes, "A sweep: pale all alike, full one slow", "", "time of a sweep, even Async-RED = 1")
+    titled(axes, "A sweep: pale all alike, full one slow", "", "time of a sweep, even Async-RED = 1")
 
 
 def _draw_curves(axes: Axes, pairs: Mapping[str, Pair]) -> None:
@@ -75,7 +76,7 @@ def _draw_curves(axes: Axes, pairs: Mapping[str, Pair]) -> None:
     axes.plot([], [], color=GREY, linestyle=":", label="all workers alike")
     axes.set_xlim(0, last)
     axes.legend(frameon=False, fontsize=9.5, loc="lower right")
-    _finish(axes, "SNR over simulated time, one worker slow", "time, updates of a usual worker", "SNR in dB")
+    titled(axes, "SNR over simulated time, one worker slow", "time, updates of a usual worker", "SNR in dB")
 
 
 def _draw_prices(
@@ -101,13 +102,4 @@ def _draw_prices(
     axes.set_ylim(0.9, slowdown + 0.4)
     axes.set_xticks(list(bounds)[:: 1 if len(bounds) < 10 else 3])
     axes.legend(frameon=False, fontsize=9.5, loc="center right")
-    _finish(axes, "Async-RED: the price of a small λ", "λ, largest staleness allowed", "sweep, one slow / all alike")
-
-
-def _finish(axes: Axes, title: str, xlabel: str, ylabel: str) -> None:
-    axes.set_title(title, fontsize=11.5, loc="left")
-    axes.set_xlabel(xlabel)
-    axes.set_ylabel(ylabel)
-    axes.grid(color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    titled(axes, "Async-RED: the price of a small λ", "λ, largest staleness allowed", "sweep, one slow / all alike")

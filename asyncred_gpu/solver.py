@@ -405,7 +405,9 @@ class GpuAsyncRED:
         steps = tuple(self._step(i, conditioning) for i in range(len(self.operator.grid)))
         filter_ = None if conditioning is None else conditioning.filter
         first = self.method.continuation
-        if first is None:
+        if schedule is not None:  # its updates have their own
+            first = float(schedule.settings.get("continuation", 1.0))
+        elif first is None:
             first = first_strength(self.operator, image) if isinstance(x0, str) else 1.0
         return _Prepared(image, scale, precision, steps, filter_, first, common, (*notes, *measured))
 

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .convergence import BLUE, GREY, VERMILION
+from .curves import titled
 from .theory_problem import Float64Array
 from .theory_study import Decay, Floor, LongStep
 
@@ -106,10 +107,5 @@ def _smoothed(values: Float64Array, at: np.ndarray[tuple[int], np.dtype[np.int64
 def _finish(axes: Axes, title: str, ylabel: str, xlabel: str = "t, updates") -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_title(title, fontsize=11.5, loc="left")
-    axes.set_xlabel(xlabel)
-    axes.set_ylabel(ylabel)
-    axes.grid(color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    titled(axes, title, xlabel, ylabel)
     axes.legend(frameon=False, fontsize=9.5)

@@ -168,6 +168,10 @@ class TestRuns:
         solver = self.solver(scan, network, order="free")
         again = solver.run(replay=tmp_path / "schedule.npz")
         assert np.array_equal(again.image, result.image)
+        # Also from the image it began with, where a run of its own would have none.
+        from_an_image = solver.run(replay=result.schedule, x0=scan[0].fbp())
+        assert np.array_equal(from_an_image.image, result.image)
+        assert from_an_image.settings["continuation"] == result.settings["continuation"] == 16
         weak = dataclasses.replace(result.schedule, strength=np.ones(len(result.schedule)))
         assert not np.array_equal(solver.run(replay=weak).image, result.image)
 

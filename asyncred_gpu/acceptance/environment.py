@@ -16,6 +16,7 @@ import torch
 
 from .. import __version__
 from ..devices import DeviceError, check_device
+from ..processor import processor_name
 from .processes import run_limited
 from .sections import Findings
 
@@ -100,16 +101,7 @@ def _found(look: Callable[[], str]) -> str:
 
 
 def host_facts() -> dict[str, Any]:
-    return {"processor": _processor(), "cores": len(os.sched_getaffinity(0)), "system": platform.platform()}
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    return {"processor": processor_name(), "cores": len(os.sched_getaffinity(0)), "system": platform.platform()}
 
 
 def commit(root: Path) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from asyncred_gpu.precision import resolve_precision
+from asyncred_gpu.processor import processor_name
 
 from .methods import METHODS, OURS
 from .verdict import BELOW, Curve, Row, compare, sentences, table
@@ -131,12 +133,9 @@ def write_report(folder: Path, found: list[Found], facts: Mapping[str, Any]) -> 
 def processor() -> str:
     """Its name, and whether it multiplies bfloat16."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        flags = Path("/proc/cpuinfo").read_text()
     except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    flags = next((line for line in lines if line.startswith("flags")), "")
+        return processor_name()
     widest = next((name for name in ("avx512f", "avx2") if name in flags), "no AVX2")
-    native = "avx512_bf16" in flags or "amx_bf16" in flags
-    name = names[0] if names else platform.machine()
-    return f"{name} ({widest.upper()}, bfloat16 {'native' if native else 'not native'})"
+    native = resolve_precision("auto") == "bfloat16"
+    return f"{processor_name()} ({widest.upper()}, bfloat16 {'native' if native else 'not native'})"
