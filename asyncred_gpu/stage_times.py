@@ -16,6 +16,8 @@ from .preconditioner import HostPreconditioner
 from .red import Step, move
 from .roofline import best_of
 from .solver import GpuAsyncRED
+from .theory_problem import Average
+from .throughput import BLOCK, tiny_problem
 
 REPETITIONS = 10
 STAGES = ("gather", "back projection", "denoiser", "step", "projection")
@@ -54,3 +56,17 @@ def stage_seconds(solver: GpuAsyncRED, repetitions: int = REPETITIONS) -> dict[s
         "projection": lambda: operator.forward_block(index, pixels, out=shares[index]),
     }
     return {name: best_of(repetitions, work[name]) for name in STAGES}
+
+
+def overhead_seconds(blocks_a_side: int, workers: int, sweeps: int = 50) -> float:
+    """Of a core, an update, where there is next to nothing to compute: at most what scheduler and messages take.
+
+    With as many blocks as the problem in question, each of 4×4 pixels, and an SNR at every commit. The first fifth of
+    the sweeps is left out.
+    """
+    operator = tiny_problem(BLOCK * blocks_a_side)
+    solver = GpuAsyncRED(operator, Average(), tau=0.1, device="cpu", num_workers=workers, precision="float32")
+    truth = np.ones(operator.image_shape, np.float32)
+    seconds = solver.run(max_sweeps=sweeps, tol=None, reference=truth).history["seconds"]
+    first = len(seconds) // 5
+    return float(seconds[-1] - seconds[first]) * workers / (len(seconds) - 1 - first)

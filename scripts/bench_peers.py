@@ -2,9 +2,10 @@
 
     python scripts/bench_peers.py [--quick] [--size 800 --angles 180] [--methods ours scico-admm-jax …] [--budget 120]
 
-Writes peers.md, peers.png and peers.json. Settings are tuned on another image first. Every trial is kept in the work
-folder, so the same command goes on after a stop; --again NAME forgets a method's. The peers' environments are made in
-the work folder, too: several GB, as is the sparse matrix of 800² × 180, 3.5 GB.
+Writes a page, a figure and the numbers of every problem: peers_800x180.md, .png and .json. Settings are tuned on
+another image first. Every trial is kept in the work folder, so the same command goes on after a stop; --again NAME
+forgets a method's. The peers' environments are made in the work folder, too: several GB, as is the sparse matrix of
+800² × 180, 3.5 GB.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ from asyncred_gpu.operators.radon import project
 from asyncred_gpu.options import Parser, begin, number, whole
 from asyncred_gpu.runtime.cpu import available_cores
 from asyncred_gpu.solver import choose_scale
-from peers.figure import peers_figure
 from peers.methods import METHODS, OURS, Method
 from peers.problem import SPARE_DETECTORS, Problem
 from peers.report import Found, processor, write_report
@@ -54,9 +54,9 @@ class Shape:
             return self
         return Shape(self.size // 2, self.angles // 2)
 
-    def named(self, image: str) -> str:
-        """A folder's name."""
-        return f"{image}_{self.size}x{self.angles}"
+    def named(self, what: str) -> str:
+        """A folder's or a file's name."""
+        return f"{what}_{self.size}x{self.angles}"
 
     @property
     def title(self) -> str:
@@ -119,7 +119,8 @@ def compare_on(shape: Shape, laboratory: Laboratory, options: argparse.Namespace
         settings[name] = tuned(method, laboratory, tuning, options.tune_budget)
         curves[name] = laboratory.run(method, final, [settings[name]], options.budget)[0]
         print(f"{shape.named('retina')}, {name}: {said(curves[name])} with {settings[name]}", flush=True)
-    return Found(shape.title, curves, settings, f"{shape.half.size}² from {shape.half.angles} angles")
+    tuned_on = f"{shape.half.size}² from {shape.half.angles} angles"
+    return Found(shape.named("peers"), shape.title, curves, settings, tuned_on)
 
 
 def tuned(method: Method, laboratory: Laboratory, problem: Path, seconds: float) -> dict[str, object]:
@@ -178,7 +179,7 @@ def shapes(options: argparse.Namespace) -> tuple[Shape, ...]:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Tune, run and report, a problem after the other; the report is written after each."""
+    """Tune, run and report, a problem after the other."""
     given = begin(words)
     options = parse(given)
     work = options.work.resolve()
@@ -189,13 +190,8 @@ def main(words: Sequence[str] | None = None) -> int:
     facts = {"arguments": " ".join(given), "cores": options.cores, "processor": processor(), "budget": options.budget}
     facts |= {"tune": options.tune_budget, "noise_db": options.noise_db, "sigma": options.sigma, "seed": SEED}
     print(facts, flush=True)
-    found = []
     for shape in shapes(options):
-        found.append(compare_on(shape, laboratory, options))
-        write_report(options.output, found, facts)
-        figure = peers_figure({each.title: each.curves for each in found})
-        figure.savefig(options.output / "peers.png", dpi=110)
-    print((options.output / "peers.md").read_text())
+        print(write_report(options.output, compare_on(shape, laboratory, options), facts).read_text(), flush=True)
     return 0
 
 

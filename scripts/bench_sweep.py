@@ -1,9 +1,10 @@
 """The time of a sweep over its floor: the denoiser's operations at the best rate of a matrix product here.
 
 floor = b · (rows + 2·halo)(cols + 2·halo) · operations a pixel / rate; rate: 4096² product, best of 5, all cores, the
-faster of float32 and bfloat16. Then the time of each stage of an update, alone on one core.
+faster of float32 and bfloat16. Then the time of each stage of an update, alone on one core, and what scheduler and
+messages take at most: an update of as many blocks of 4×4 pixels.
 
-    python scripts/bench_sweep.py [--size 800] [--angles 180] [--workers 2] [--sweeps 12]
+    python scripts/bench_sweep.py [--size 800] [--angles 180] [--block 200] [--workers 2] [--sweeps 12]
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ from asyncred_gpu import GpuAsyncRED, RadonCT, load_denoiser
 from asyncred_gpu.experiments import retina_problem
 from asyncred_gpu.models import DnCNN
 from asyncred_gpu.operators.checks import PROJECTORS
+from asyncred_gpu.options import block_shape
 from asyncred_gpu.roofline import DTYPES, product_rate, sweep_floor
-from asyncred_gpu.stage_times import stage_seconds
+from asyncred_gpu.stage_times import overhead_seconds, stage_seconds
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--size", type=int, default=800)
     options.add_argument("--angles", type=int, default=180)
+    options.add_argument("--block", type=block_shape, help="ROWSxCOLS of a block, or one number [chosen]")
     options.add_argument("--workers", type=int, default=2)
     options.add_argument("--sweeps", type=int, default=12)
     options.add_argument("--projector", choices=PROJECTORS, default="auto")
@@ -42,7 +45,7 @@ def main() -> None:
     )
     network = load_denoiser("dncnn", sigma=5)
     assert isinstance(network, DnCNN)
-    solver = GpuAsyncRED(operator, network, num_workers=chosen.workers, momentum=0.8)
+    solver = GpuAsyncRED(operator, network, num_workers=chosen.workers, block_shape=chosen.block)
     grid = solver.operator.grid
     floor = sweep_floor(solver.operator, network, solver.halo).halo_operations / max(rates.values())
 
@@ -51,6 +54,8 @@ def main() -> None:
     sweep = float(np.median(np.diff(ends)))
     for name, seconds in stage_seconds(solver).items():
         print(f"{name}: {1e3 * seconds:.1f} ms a block alone on one core")
+    overhead = overhead_seconds(round(len(grid) ** 0.5), chosen.workers)
+    print(f"scheduler and messages: at most {1e3 * overhead:.2f} ms of a core an update")
     again = max(product_rate(dtype, chosen.workers) for dtype in DTYPES)
     print(f"best matrix product after the run: {again / 1e9:.0f} GFLOP/s")
     print(

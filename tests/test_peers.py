@@ -270,33 +270,30 @@ def test_nobody_wins_and_one_failed():
     assert "| Broken | failed: MemoryError |" in table(rows)
 
 
-def test_the_report_has_every_setting_and_the_figure_every_curve(tmp_path):
-    from peers.figure import peers_figure
+def test_the_report_has_every_setting(tmp_path):
     from peers.methods import METHODS
     from peers.report import Found, write_report
 
     facts = {"arguments": "", "cores": 2, "processor": "P", "budget": 5, "tune": 1, "noise_db": 70, "sigma": 5}
     curves = {name: curve(*OURS, versions={"numpy": "2"}, others_cores=0.2) for name in METHODS}
     settings = {name: {axis.name: axis.values[0] for axis in METHODS[name].axes} for name in METHODS}
-    found = [Found("32²", curves, settings, "16²"), Found("64²", curves, settings, "32²")]
-    write_report(tmp_path, found, facts)
-    text = (tmp_path / "peers.md").read_text()
-    assert all(text.count(f"| {method.title} |") == 3 for method in METHODS.values())
-    assert "others kept 0.20 cores busy" in text and "16² for 32²; 32² for 64²" in text and "too much" not in text
-    assert len(json.loads((tmp_path / "peers.json").read_text())["problems"][1]["rows"]) == len(METHODS)
-    disturbed = curve(*OURS, others_cores=0.4)
-    write_report(tmp_path, [Found("32²", {"ours": disturbed}, {"ours": settings["ours"]}, "16²")], facts)
-    assert "**That is too much**" in (tmp_path / "peers.md").read_text()
-    assert [len(axes.lines) for axes in peers_figure({each.title: each.curves for each in found}).axes] == [
-        len(METHODS)
-    ] * 2
+    page = write_report(tmp_path, Found("peers_32x9", "32²", curves, settings, "16²"), facts)
+    text = page.read_text()
+    assert all(text.count(f"| {method.title} |") == 2 for method in METHODS.values())
+    assert "others kept 0.20 cores busy" in text and "camera (16²)" in text and "too much" not in text
+    assert "(peers_32x9.png)" in text and (tmp_path / "peers_32x9.png").stat().st_size > 10_000
+    assert len(json.loads((tmp_path / "peers_32x9.json").read_text())["rows"]) == len(METHODS)
+    disturbed = {"ours": curve(*OURS, others_cores=0.4)}
+    page = write_report(tmp_path, Found("peers_64x9", "64²", disturbed, {"ours": settings["ours"]}, "32²"), facts)
+    assert "**That is too much**" in page.read_text()
 
 
 def test_methods_have_looks_of_their_own():
     from peers.figure import peers_figure
     from peers.methods import METHODS
 
-    lines = peers_figure({"": {name: curve(*OURS) for name in METHODS}}).axes[0].lines
+    lines = peers_figure("", {name: curve(*OURS) for name in METHODS}).axes[0].lines
+    assert len(lines) == len(METHODS)
     assert len({(line.get_color(), str(line.get_linestyle())) for line in lines}) == len(METHODS)
 
 

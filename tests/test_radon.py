@@ -1,6 +1,7 @@
 """The CT operator against ASTRA's own projection, a float64 reference, and dense matrices; signed noise throughout."""
 
 import os
+import pickle
 import signal
 import threading
 import time
@@ -8,12 +9,14 @@ import time
 import astra
 import numpy as np
 import pytest
+import torch
 
 from asyncred_gpu import RadonCT
 from asyncred_gpu.blocks import BlockGrid
 from asyncred_gpu.kernels.host_build import HostBuildError, host_kernels
 from asyncred_gpu.operators import footprint as footprints
 from asyncred_gpu.operators.radon import project
+from asyncred_gpu.operators.threads import in_order
 
 from .helpers import alive, blobs, half_turn, joseph, needs_compiler, relative, small_scan
 
@@ -148,6 +151,48 @@ def shares_of(scan, image):
         scan.forward_block(i, np.ascontiguousarray(block), out=np.empty(scan.share_shape(i), np.float32))
         for i, block in enumerate(scan.grid.split(image))
     ]
+
+
+@needs_compiler
+@pytest.mark.parametrize("changes", [{}, dict(image=(256, 256), block=(128, 128), angles=half_turn(60), detectors=363)])
+def test_threads_change_no_bit(changes, one_thread):
+    scan = make("ragged", "joseph", **changes)
+    image = noise(*scan.image_shape)
+    alone = scan.forward(image), scan.adjoint(scan.sinogram)
+    torch.set_num_threads(3)
+    for _ in range(5):
+        threads = scan.forward(image), scan.adjoint(scan.sinogram)
+        assert all(np.array_equal(found, expected) for found, expected in zip(threads, alone, strict=True))
+    copied = pickle.loads(pickle.dumps(scan))
+    assert np.array_equal(copied.forward(image), alone[0])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 20])
+def test_threads_give_their_results_in_order_and_few_wait(threads):
+    running, most, random = set(), [0], np.random.default_rng(threads)
+    naps = random.uniform(0, 0.003, 40)
+
+    def work(item):
+        running.add(item)
+        time.sleep(naps[item])
+        return item
+
+    for item in in_order(work, range(40), threads):
+        running.remove(item)
+        most.append(len(running))
+        assert item == len(most) - 2
+    assert max(most) <= threads
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_what_a_thread_raises_is_raised(threads):
+    def work(item):
+        return 1 // (5 - item)
+
+    found = in_order(work, range(9), threads)
+    assert [next(found) for _ in range(5)] == [0, 0, 0, 0, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(found)
 
 
 @pytest.mark.parametrize("forgotten", [False, True])

@@ -6,6 +6,7 @@ Forward and adjoint are matched: the adjoint gathers with the very weights the f
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -29,8 +30,8 @@ RAY_FAN = np.dtype(
 SEARCH_ROUNDING = 2.0**-20
 
 
-class Scratch:
-    """Memory that the projectors of one operator work in, one call at a time; grows to the largest call's need."""
+class Scratch(threading.local):
+    """Memory that one operator's projectors work in, each thread in its own; grows to the largest call's need."""
 
     def __init__(self) -> None:
         self._memory = np.empty(0, np.float32)
@@ -40,6 +41,9 @@ class Scratch:
         if len(self._memory) < count:
             self._memory = np.empty(count, np.float32)
         return self._memory.ctypes.data
+
+    def __reduce__(self) -> tuple[type[Scratch], tuple[()]]:
+        return Scratch, ()
 
 
 class JosephProjector:

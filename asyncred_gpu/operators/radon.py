@@ -39,6 +39,7 @@ from .radon_device import JosephOnDevice, joseph_needs
 from .ramp import ramp_filtered
 from .shares import CompiledGather, Gather
 from .starts import check_start, fitted
+from .threads import in_order
 from .whole_device import WholeImage
 
 START_KINDS = ("auto", "fbp", "adjoint", "zeros")
@@ -286,24 +287,37 @@ class RadonCT:
         """A x: (rows, cols) → (angles, detectors)."""
         if self._whole is not None:
             return self._whole.forward(image)
-        sinogram = np.zeros(self.sinogram.shape, np.float32)
-        for index, footprint in enumerate(self._footprints):
+
+        def share_of(index: int) -> FloatArray:
             share = np.empty(self.share_shape(index), np.float32)
-            self.forward_block(index, image[self.grid.window(index).slices], out=share)
-            rows, detectors = self._rays(footprint)
-            sinogram[rows, detectors] += share
+            return self.forward_block(index, image[self.grid.window(index).slices], out=share)
+
+        sinogram = np.zeros(self.sinogram.shape, np.float32)
+        shares = in_order(share_of, range(len(self.grid)), self._threads())
+        for footprint, share in zip(self._footprints, shares, strict=True):
+            sinogram[self._rays(footprint)] += share
         return sinogram
 
     def adjoint(self, sinogram: FloatArray) -> FloatArray:
         """Aᵀ r: (angles, detectors) → (rows, cols)."""
         if self._whole is not None:
             return self._whole.adjoint(sinogram)
-        image = np.empty(self.image_shape, np.float32)
-        for index, footprint in enumerate(self._footprints):
+
+        def pixels_of(index: int) -> FloatArray:
             pixels = np.empty(self.grid.window(index).shape, np.float32)
-            self.adjoint_block(index, sinogram[self._rays(footprint)], out=pixels)
+            return self.adjoint_block(index, sinogram[self._rays(self._footprints[index])], out=pixels)
+
+        image = np.empty(self.image_shape, np.float32)
+        for index, pixels in enumerate(in_order(pixels_of, range(len(self.grid)), self._threads())):
             image[self.grid.window(index).slices] = pixels
         return image
+
+    def _threads(self) -> int:
+        """Of the whole image's projections: torch's, unless it is ASTRA that projects, whose objects are global."""
+        if self.projector != "joseph":
+            return 1
+        self._projector(0)  # which compiles the kernels, if nothing has yet: once
+        return min(torch.get_num_threads(), len(self.grid))
 
     def gradient(self, image: FloatArray) -> FloatArray:
         """∇g(x) = scale · Aᵀ W (A x − y) of the whole image."""

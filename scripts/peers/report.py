@@ -1,9 +1,9 @@
-"""The report: peers.md, its numbers as peers.json. Every sentence that judges comes from the numbers."""
+"""A problem's report, its numbers as JSON, and the figure. Every sentence that judges comes from the numbers."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,17 @@ from typing import Any
 from asyncred_gpu.precision import resolve_precision
 from asyncred_gpu.processor import processor_name
 
+from .figure import peers_figure
 from .methods import METHODS, OURS
 from .verdict import BELOW, Curve, Row, compare, sentences, table
 
 HEAD = """\
-# Other methods and packages, side by side
+# Other methods and packages, side by side: {title}
 
 `python scripts/bench_peers.py {arguments}`: which method gets to a given SNR first, on the same machine, cores, data,
 start image and denoiser weights? Measured on {cores} cores of {processor}; {budget:g} s a run.
 
-![SNR against seconds](peers.png)
+![SNR against seconds]({name}.png)
 
 """
 
@@ -61,10 +62,12 @@ class Found:
     """A problem's results.
 
     Args:
+        name: of its files.
         curves, settings: by the methods' names.
         tuned_on: the tuning problem in words.
     """
 
+    name: str
     title: str
     curves: Mapping[str, Curve]
     settings: Mapping[str, Mapping[str, Any]]
@@ -77,34 +80,27 @@ class Found:
         return compare(titles, self.curves, OURS)
 
 
-def report_text(found: list[Found], facts: Mapping[str, Any]) -> str:
+def report_text(found: Found, facts: Mapping[str, Any]) -> str:
     """The whole Markdown."""
-    parts = [HEAD.format(**facts)]
-    for each in found:
-        rows = each.rows
-        parts.append(f"## {each.title}\n\n{table(rows)}\n\n{sentences(rows)}\n\n")
-    curves = [curve for each in found for curve in each.curves.values()]
+    rows, curves = found.rows, list(found.curves.values())
     others = max((float(curve.facts.get("others_cores", 0.0)) for curve in curves), default=0.0)
     verdict = DISTURBED if others > MOST_OTHERS else ""
-    tuned_on = "; ".join(f"{each.tuned_on} for {each.title}" for each in found)
-    parts.append(HOW.format(**facts, below=BELOW, others=others, verdict=verdict, tuned_on=tuned_on))
-    parts.append(_settings_table(found))
-    parts.append(f"\nVersions: {_versions(curves)}.\n")
-    return "".join(parts)
+    head = HEAD.format(**facts, title=found.title, name=found.name)
+    how = HOW.format(**facts, below=BELOW, others=others, verdict=verdict, tuned_on=found.tuned_on)
+    versions = f"Versions: {_versions(curves)}."
+    return f"{head}{table(rows)}\n\n{sentences(rows)}\n\n{how}{_settings_table(found)}\n{versions}\n"
 
 
-def _settings_table(found: list[Found]) -> str:
-    """What was tuned, a column a problem."""
-    lines = ["| method | " + " | ".join(each.title for each in found) + " |", "|---|" + "---|" * len(found)]
-    for name in found[0].settings:
-        cells = [
-            ", ".join(f"{axis.name} {each.settings[name][axis.name]}" for axis in METHODS[name].axes) for each in found
-        ]
-        lines.append(f"| {METHODS[name].title} | " + " | ".join(cells) + " |")
+def _settings_table(found: Found) -> str:
+    """What was tuned."""
+    lines = ["| method | settings |", "|---|---|"]
+    for name, settings in found.settings.items():
+        chosen = ", ".join(f"{axis.name} {settings[axis.name]}" for axis in METHODS[name].axes)
+        lines.append(f"| {METHODS[name].title} | {chosen} |")
     return "\n".join(lines) + "\n"
 
 
-def _versions(curves: list[Curve]) -> str:
+def _versions(curves: Sequence[Curve]) -> str:
     """Every package with the versions that ran."""
     seen: dict[str, set[str]] = {}
     for curve in curves:
@@ -113,21 +109,21 @@ def _versions(curves: list[Curve]) -> str:
     return ", ".join(f"{name} {' and '.join(sorted(versions))}" for name, versions in seen.items() if name != "cores")
 
 
-def write_report(folder: Path, found: list[Found], facts: Mapping[str, Any]) -> None:
-    """peers.md and peers.json."""
+def write_report(folder: Path, found: Found, facts: Mapping[str, Any]) -> Path:
+    """The problem's .md, .png and .json; the path of the first."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "peers.md").write_text(report_text(found, facts))
-    problems = [
-        {
-            "title": each.title,
-            "tuned_on": each.tuned_on,
-            "rows": [asdict(row) | {"ratio": row.ratio} for row in each.rows],
-            "trials": {name: dict(curve.facts) for name, curve in each.curves.items()},
-        }
-        for each in found
-    ]
-    content = {"facts": dict(facts), "problems": problems}
-    (folder / "peers.json").write_text(json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n")
+    page = folder / f"{found.name}.md"
+    page.write_text(report_text(found, facts))
+    content = {
+        "facts": dict(facts),
+        "title": found.title,
+        "tuned_on": found.tuned_on,
+        "rows": [asdict(row) | {"ratio": row.ratio} for row in found.rows],
+        "trials": {name: dict(curve.facts) for name, curve in found.curves.items()},
+    }
+    page.with_suffix(".json").write_text(json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n")
+    peers_figure(found.title, found.curves).savefig(page.with_suffix(".png"), dpi=110)
+    return page
 
 
 def processor() -> str:
