@@ -42,7 +42,7 @@ first.{skipped}
 Expected are 2 for what is done a pixel (denoiser, step) and 3 for the projections, whose angles grow, too; at these
 sizes most of a sweep is the denoiser's. Blocks stay about 200 pixels a side, so it is their number that grows. Those of
 small images are smaller and have more halo to be denoised: 7 pixels around 128 are 23 %, around 205 14 %. The setup is
-the start image and ‖A‖², about five projections of the whole and as many back, on one core.
+the start image and ‖A‖², about five projections of the whole and as many back, on all cores.
 
 Stages of one block's update in the middle of the image, milliseconds alone on one core; p is the exponent of all
 blocks' together:

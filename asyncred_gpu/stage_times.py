@@ -5,6 +5,7 @@ In a run they are as long where cores and memory are its own; several workers sh
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -15,9 +16,13 @@ from .denoiser import BlockDenoiser, DenoiserSettings
 from .preconditioner import HostPreconditioner
 from .red import Step, move
 from .roofline import best_of
+from .runtime.base import WorkerSetup
+from .slots import slot_layout
 from .solver import GpuAsyncRED
+from .task import Task
 from .theory_problem import Average
 from .throughput import BLOCK, tiny_problem
+from .worker import BlockUpdate
 
 REPETITIONS = 10
 STAGES = ("gather", "back projection", "denoiser", "step", "projection")
@@ -59,14 +64,32 @@ def stage_seconds(solver: GpuAsyncRED, repetitions: int = REPETITIONS) -> dict[s
 
 
 def overhead_seconds(blocks_a_side: int, workers: int, sweeps: int = 50) -> float:
-    """Of a core, an update, where there is next to nothing to compute: at most what scheduler and messages take.
+    """Of a core, an update: what scheduler and messages take, with an SNR at every commit.
 
-    With as many blocks as the problem in question, each of 4×4 pixels, and an SNR at every commit. The first fifth of
-    the sweeps is left out.
+    The time of an update in a run with next to nothing to compute, as many blocks as the problem in question, each of
+    4×4 pixels, less that of the workers' code alone. The first fifth of the sweeps is left out.
     """
     operator = tiny_problem(BLOCK * blocks_a_side)
     solver = GpuAsyncRED(operator, Average(), tau=0.1, device="cpu", num_workers=workers, precision="float32")
     truth = np.ones(operator.image_shape, np.float32)
     seconds = solver.run(max_sweeps=sweeps, tol=None, reference=truth).history["seconds"]
     first = len(seconds) // 5
-    return float(seconds[-1] - seconds[first]) * workers / (len(seconds) - 1 - first)
+    whole = float(seconds[-1] - seconds[first]) * workers / (len(seconds) - 1 - first)
+    return whole - update_seconds(solver, len(seconds))
+
+
+def update_seconds(solver: GpuAsyncRED, count: int) -> float:
+    """The mean of `count` updates by the workers' code, in this process."""
+    operator = solver.operator
+    denoiser = DenoiserSettings(solver.halo, "float32", 1.0)
+    filter_ = operator.preconditioning(solver.tau, 1.0).filter
+    setup = WorkerSetup(operator, solver.network, denoiser, solver.tau, None, filter=filter_)
+    layout = slot_layout(operator)
+    worker = setup.make_worker(layout.views(bytearray(layout.nbytes)))
+    still, slots = Step(0.0, solver.method.momentum, False), np.zeros(len(operator.grid), np.int8)
+    begun = time.perf_counter()
+    for number in range(count):
+        task = Task(number, number % len(operator.grid), slots, still, None, granted=True)
+        for _ in worker.run([BlockUpdate(task)]):
+            pass
+    return (time.perf_counter() - begun) / count

@@ -2,7 +2,7 @@
 
 floor = b · (rows + 2·halo)(cols + 2·halo) · operations a pixel / rate; rate: 4096² product, best of 5, all cores, the
 faster of float32 and bfloat16. Then the time of each stage of an update, alone on one core, and what scheduler and
-messages take at most: an update of as many blocks of 4×4 pixels.
+messages take of an update, measured on as many blocks of 4×4 pixels.
 
     python scripts/bench_sweep.py [--size 800] [--angles 180] [--block 200] [--workers 2] [--sweeps 12]
 """
@@ -55,7 +55,7 @@ def main() -> None:
     for name, seconds in stage_seconds(solver).items():
         print(f"{name}: {1e3 * seconds:.1f} ms a block alone on one core")
     overhead = overhead_seconds(round(len(grid) ** 0.5), chosen.workers)
-    print(f"scheduler and messages: at most {1e3 * overhead:.2f} ms of a core an update")
+    print(f"scheduler and messages: {1e3 * overhead:.2f} ms of a core an update")
     again = max(product_rate(dtype, chosen.workers) for dtype in DTYPES)
     print(f"best matrix product after the run: {again / 1e9:.0f} GFLOP/s")
     print(

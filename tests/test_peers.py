@@ -253,11 +253,20 @@ def test_a_peer_that_wins_is_said_to():
     assert "**Faster than ours** to the common level: Rival (2 times as fast, 2 s against 4 to 37.90 dB)" in text
     assert "**Ends higher than ours**, by more than 0.1 dB, on its own data: Rival (38.50 dB)" in text
     assert "Slower than ours to the common level: Slug (4 times the time, 16 s against 4 to 35.90 dB)" in text
-    assert "none of these reaches our best − 0.1 dB: Slug" in text
+    assert "Of 2 others these reach our best − 0.1 dB within the time: Rival." in text
     assert "None of them is faster" not in text
     lines = table(rows).splitlines()
     assert lines[3] == "| Rival | 1.0 | 38.50 | 37.90 | 2 | 4 | 0.50 | 2 |"
     assert lines[4] == "| Slug | 1.0 | 36.00 | 35.90 | 16 | 4 | 4.00 | not reached |"
+
+
+def test_only_the_nearest_of_many_are_named():
+    from peers.verdict import SHOWN, sentences
+
+    slow = {f"p{k}": curve([0, 5 + k], [25, 37]) for k in range(SHOWN + 2)}
+    text = sentences(rows_of(ours=curve(*OURS), **slow))
+    assert f"P{SHOWN - 1} (" in text and f"P{SHOWN} (" not in text and "; and 2 more, up to 2.8 times." in text
+    assert f"Of {SHOWN + 2} others these reach our best − 0.1 dB within the time: none." in text
 
 
 def test_nobody_wins_and_one_failed():

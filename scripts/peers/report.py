@@ -18,8 +18,8 @@ from .verdict import BELOW, Curve, Row, compare, sentences, table
 HEAD = """\
 # Other methods and packages, side by side: {title}
 
-`python scripts/bench_peers.py {arguments}`: which method gets to a given SNR first, on the same machine, cores, data,
-start image and denoiser weights? Measured on {cores} cores of {processor}; {budget:g} s a run.
+Which method gets to a given SNR first, on the same machine, cores, data, start image and denoiser weights?
+`python scripts/bench_peers.py {arguments}`, on {cores} cores of {processor}; {budget:g} s a run.
 
 ![SNR against seconds]({name}.png)
 
@@ -43,8 +43,7 @@ HOW = """\
   goes on.
 - **The best SNR** is the highest on the way: whoever peaks early is taken to have stopped there. The common level of
   a row is {below} dB below the lower one of its best SNR and ours.
-- **The machine** may be shared: others kept {others:.2f} cores busy on average in the run they disturbed
-  most.{verdict}
+- **The machine** may be shared: others kept {others:.2f} cores busy on average in the run they disturbed most.{verdict}
 - deepinv's `TomographyWithAstra` runs on CUDA only, so deepinv has its own CPU operator.
 
 ## Settings found

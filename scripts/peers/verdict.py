@@ -10,6 +10,8 @@ from typing import Any
 BELOW = 0.1
 # Ratios within 5 % of 1 are called equal: as much as runs differ.
 EQUAL = 1.05
+# So many of the slower ones are named; the table has them all.
+SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -141,16 +143,21 @@ def sentences(rows: Sequence[Row]) -> str:
     if alike:
         lines.append(f"- As fast as ours within 5 %: {_list(alike, '')}.")
     if slower:
-        lines.append(f"- Slower than ours to the common level: {_list(slower, '{0} times the time')}.")
+        nearest = sorted(slower, key=lambda row: row.ratio or 0.0)
+        words = _list(nearest[:SHOWN], "{0} times the time")
+        if len(nearest) > SHOWN:
+            words += f"; and {len(nearest) - SHOWN} more, up to {_times(nearest[-1].ratio or 0.0)} times"
+        lines.append(f"- Slower than ours to the common level: {words}.")
     if not faster:
         lines.append("- None of them is faster than ours to the common level.")
     higher = [row for row in others if row.best > ours.best + BELOW]
     if higher:
         words = "; ".join(f"{row.title} ({row.best:.2f} dB)" for row in sorted(higher, key=lambda row: -row.best))
         lines.append(f"- **Ends higher than ours**, by more than {BELOW} dB, on its own data: {words}.")
-    short = [row.title for row in others if row.target is None]
-    if short:
-        lines.append(f"- Within the time none of these reaches our best − {BELOW} dB: {'; '.join(short)}.")
+    there = [row.title for row in others if row.target is not None]
+    if len(there) < len(others):
+        who = "; ".join(there) if there else "none"
+        lines.append(f"- Of {len(others)} others these reach our best − {BELOW} dB within the time: {who}.")
     return "\n".join(lines)
 
 
