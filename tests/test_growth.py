@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from asyncred_gpu import GpuAsyncRED, load_denoiser
+from asyncred_gpu import GpuAsyncRED, load_denoiser, stage_times
 from asyncred_gpu.empty_worker import Interpreter, empty_worker
 from asyncred_gpu.growth import fixed_growth, power_fit, stage_fits
 from asyncred_gpu.growth_figure import growth_figure
@@ -26,7 +26,7 @@ from asyncred_gpu.runtime.shared import anonymous_memory, shared_object
 from asyncred_gpu.runtime.simulated_clock import TimedWorkers
 from asyncred_gpu.slots import slot_layout
 from asyncred_gpu.slow_worker import ASYNC, SYNC, make_solver, simulate
-from asyncred_gpu.stage_times import STAGES, middle_block, stage_seconds
+from asyncred_gpu.stage_times import STAGES, middle_block, stage_seconds, update_seconds
 from asyncred_gpu.theory_problem import Average
 from asyncred_gpu.throughput import (
     DELAYS,
@@ -204,6 +204,17 @@ def test_every_stage_takes_time(one_thread):
     assert tuple(seconds) == STAGES
     assert min(seconds.values()) > 0
     assert middle_block(tiny_problem(32).grid) == 4 * 8 + 4
+
+
+def test_the_overhead_is_what_the_workers_code_leaves(one_thread, monkeypatch):
+    alone = []
+    monkeypatch.setattr(stage_times, "update_seconds", lambda solver, count: alone.append(count) or 0.0)
+    assert stage_times.overhead_seconds(2, 1, sweeps=5) > 0
+    assert alone == [5 * 4]
+
+
+def test_updates_by_the_workers_code_take_time(one_thread):
+    assert update_seconds(solver(size=32, angles=4, block=16), 3) > 0
 
 
 # --- throughput ------------------------------------------------------------------------------------------------------
