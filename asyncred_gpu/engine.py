@@ -270,5 +270,5 @@ def guarded(step: Step, guard: StepGuard | None, block: int) -> Step:
     """The step as the guard lets it be."""
     if guard is None or not guard.shrinks:
         return step
-    momentum = 0.0 if guard.drops_momentum(block) else step.momentum
+    momentum = 0.0 if not step.keeps and guard.drops_momentum(block) else step.momentum
     return step._replace(length=step.length * guard.factor, momentum=momentum)

@@ -67,6 +67,7 @@ class Monitor:
         self._last = np.zeros(len(grid))
         self._missing = set(range(len(grid)))  # blocks without an update so far
         self._stronger = set(range(len(grid)))  # blocks whose last gradient isn't of the network itself
+        self._asked = 0  # updates that asked the denoiser
         self._reference = reference
         self._total_sweeps = total_sweeps
         self._progress: list[Progress] = []
@@ -112,14 +113,8 @@ class Monitor:
         strength: float = 1.0,
     ) -> Progress:
         """Take a commit into account; returns what callbacks are told. `pixels()` are the block's new ones."""
-        if strength == 1.0:
-            self._stronger.discard(block)
-        else:
-            self._stronger.add(block)
-        if block in self._missing:
-            self._missing.remove(block)
-            self._first[block] = moved.gradient_squared
-        self._last[block] = moved.gradient_squared
+        if strength:  # else its gradient isn't of G
+            self._take(block, moved.gradient_squared, strength)
         snr = None
         if self._reference is not None:
             known = moved.error_squared
@@ -128,7 +123,7 @@ class Monitor:
             snr = decibels(self._energy, error)
         progress = Progress(
             update=commit + 1,
-            sweep=(commit + 1) / len(self._grid),
+            sweep=self._asked / len(self._grid),
             seconds=seconds,
             residual=self.residual,
             staleness=staleness,
@@ -138,6 +133,18 @@ class Monitor:
         )
         self._progress.append(progress)
         return progress
+
+    def _take(self, block: int, gradient_squared: float, strength: float) -> None:
+        """The gradient of an update that asked the denoiser."""
+        self._asked += 1
+        if strength == 1.0:
+            self._stronger.discard(block)
+        else:
+            self._stronger.add(block)
+        if block in self._missing:
+            self._missing.remove(block)
+            self._first[block] = gradient_squared
+        self._last[block] = gradient_squared
 
     def history(self) -> dict[str, npt.NDArray[Any]]:
         """Equally long arrays; snr only with a reference."""

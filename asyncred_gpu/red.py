@@ -98,12 +98,20 @@ class Precondition(Protocol):
 
 
 class Step(NamedTuple):
-    """How far a block moves: γ, the heavy ball's β, whether x stays ≥ 0; and f of R_{fc}, 1 but at a run's begin."""
+    """How far a block moves: γ, the heavy ball's β, whether x stays ≥ 0; and f of R_{fc}, 1 but at a run's begin.
+
+    f = 0 says that the denoiser isn't asked: R = x − z, with the z = D(x) that it gave of the block before.
+    """
 
     length: float
     momentum: float
     nonnegative: bool
     strength: float = 1.0
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the denoiser isn't asked: an update of the data term alone."""
+        return self.strength == 0
 
 
 class Moved(NamedTuple):

@@ -61,7 +61,7 @@ class Schedule:
 
     block: which block. read: the version read. commit: the number of the commit, so its staleness is commit − read.
     step, momentum: how far it moved. draw: the number that seeds its minibatch. strength: how many times stronger its
-    denoiser was than the network (`continuation`).
+    denoiser was than the network (`continuation`); 0: the denoiser wasn't asked (`data_updates`).
     """
 
     block: IntArray
@@ -100,8 +100,8 @@ class Schedule:
             last[block] = commit + 1
         if fault is None and not all(np.isfinite(values).all() for values in (self.step, self.momentum, self.strength)):
             fault = "a step, momentum or strength isn't finite"
-        if fault is None and not (self.strength > 0).all():
-            fault = "a strength isn't positive"
+        if fault is None and not (self.strength >= 0).all():
+            fault = "a strength is negative"
         if fault is not None:
             raise ValueError(f"The schedule can't be replayed: {fault}. Pass one written by result.schedule.save().")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol, final
 
 import numpy as np
@@ -30,8 +31,8 @@ class Sampler(Protocol):
 
     def draw(self, busy: set[int]) -> int: ...
 
-    def give_back(self, block: int) -> None:
-        """The update of this block was lost before its commit."""
+    def give_back(self, ticket: Ticket) -> None:
+        """The update was lost before its commit."""
         ...
 
 
@@ -47,7 +48,7 @@ class UniformSampler:
         idle = [block for block in range(self._blocks) if block not in busy]
         return idle[int(self._random.integers(len(idle)))]
 
-    def give_back(self, block: int) -> None:
+    def give_back(self, ticket: Ticket) -> None:
         """Nothing to do: draws are independent."""
 
 
@@ -75,9 +76,58 @@ class EpochSampler:
                 return self._waiting.pop(place)
             place += 1
 
-    def give_back(self, block: int) -> None:
-        """It is the next to be drawn, so that its epoch stays even."""
-        self._waiting.insert(0, block)
+    def give_back(self, ticket: Ticket) -> None:
+        """Its block is the next to be drawn, so that its epoch stays even."""
+        self._waiting.insert(0, ticket.block)
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Which updates ask the denoiser, by their numbers: `group` that do, then group·repeats that don't, and so on.
+
+    With as many in a group as are in flight, updates at work at the same time take equally long.
+    """
+
+    group: int
+    repeats: int
+
+    def keeps(self, number: int) -> bool:
+        """Whether the update is of the data term alone."""
+        return number % self._period >= self.group
+
+    def asking(self, number: int) -> int:
+        """How many updates before this one ask the denoiser."""
+        periods, rest = divmod(number, self._period)
+        return periods * self.group + min(rest, self.group)
+
+    def total(self, asking: int) -> int:
+        """Of all updates, the data term's included that follow, if so many ask the denoiser."""
+        return asking * (1 + self.repeats)
+
+    @property
+    def _period(self) -> int:
+        return self.group * (1 + self.repeats)
+
+
+@final
+class PatternSampler:
+    """One sampler for the updates that ask the denoiser, one for those that don't; by the pattern."""
+
+    def __init__(self, pattern: Pattern, asking: Sampler, keeping: Sampler) -> None:
+        self._pattern = pattern
+        self._asking = asking
+        self._keeping = keeping
+        self._drawn = 0
+
+    def draw(self, busy: set[int]) -> int:
+        number, self._drawn = self._drawn, self._drawn + 1
+        return self._of(number).draw(busy)
+
+    def give_back(self, ticket: Ticket) -> None:
+        self._of(ticket.number).give_back(ticket)
+
+    def _of(self, number: int) -> Sampler:
+        return self._keeping if self._pattern.keeps(number) else self._asking
 
 
 def scattered_order(layout: tuple[int, int], random: np.random.Generator) -> list[int]:
@@ -193,7 +243,7 @@ class FreeScheduler(Scheduler):
     def abandon(self, ticket: Ticket) -> None:
         """Forget a lost update; another will be issued in its place."""
         del self._under_way[ticket.number]
-        self._sampler.give_back(ticket.block)
+        self._sampler.give_back(ticket)
         self._limit += 1
 
     def admits(self, ticket: Ticket) -> bool:

@@ -1,6 +1,6 @@
-"""Where a block's two slots lie in one piece of memory: pixels, momentum and share of the measurements.
+"""Where a block's two slots lie in memory: pixels, momentum, denoised pixels and share of the measurements.
 
-A slot is what a block publishes under one version, (x_i, m_i, s_i), so nothing of it is lost with a worker.
+A slot is what a block publishes under one version, (x_i, m_i, z_i, s_i), so nothing of it is lost with a worker.
 """
 
 from __future__ import annotations
@@ -20,10 +20,14 @@ ALIGNMENT = 64
 
 @dataclass(frozen=True)
 class Slot:
-    """Views of one slot: x_i and m_i (rows, cols), s_i in the operator's share shape; float32."""
+    """Views of one slot: x_i, m_i and z_i (rows, cols), s_i in the operator's share shape; float32.
+
+    denoised: z_i, what the denoiser last made of the block; at first the start image.
+    """
 
     pixels: FloatArray
     momentum: FloatArray
+    denoised: FloatArray
     share: FloatArray
 
 
@@ -47,7 +51,7 @@ class SlotLayout:
     @property
     def nbytes(self) -> int:
         return 2 * sum(
-            2 * _bytes(pixels) + _bytes(share) for pixels, share in zip(self.pixels, self.shares, strict=True)
+            3 * _bytes(pixels) + _bytes(share) for pixels, share in zip(self.pixels, self.shares, strict=True)
         )
 
     def offsets(self) -> list[SlotOffsets]:
@@ -55,8 +59,8 @@ class SlotLayout:
         found, begin = [], 0
         for pixels, share in zip(self.pixels, self.shares, strict=True):
             momentum = _bytes(pixels) // 4
-            size = 2 * momentum + _bytes(share) // 4
-            found.append(SlotOffsets((begin, begin + size), momentum, 2 * momentum, size))
+            size = 3 * momentum + _bytes(share) // 4
+            found.append(SlotOffsets((begin, begin + size), momentum, 3 * momentum, size))
             begin += 2 * size
         return found
 
@@ -72,7 +76,7 @@ class SlotLayout:
             return view
 
         def slot(pixels: Sequence[int], share: Sequence[int]) -> Slot:
-            return Slot(take(pixels), take(pixels), take(share))
+            return Slot(take(pixels), take(pixels), take(pixels), take(share))
 
         return [
             (slot(pixels, share), slot(pixels, share)) for pixels, share in zip(self.pixels, self.shares, strict=True)

@@ -26,7 +26,7 @@ from .buffer import DoubleBuffer
 from .denoiser import DenoiserSettings, network_fingerprint, resolve_halo
 from .devices import check_device
 from .engine import Engine, Limits, guarded
-from .method import Method, first_strength, strength
+from .method import Method
 from .monitor import Monitor, StepGuard
 from .operators.base import BlockOperator
 from .precision import choose_precision, resolve_precision
@@ -41,7 +41,10 @@ from .scheduler import (
     ORDERS,
     FreeScheduler,
     OrderedScheduler,
+    Pattern,
+    PatternSampler,
     ReplayScheduler,
+    Sampler,
     Scheduler,
     SyncScheduler,
     Ticket,
@@ -138,7 +141,11 @@ class GpuAsyncRED:
             theorems cover, step="theory", no momentum, sampling="uniform", no continuation. The end is the same.
         continuation: f ≥ 1, how many times stronger the denoiser is when the run begins, R_{fc}; it loses half of that
             every sweep, until it is the network itself. "auto": with "fast" up to 16 from a start of the operator's,
-            the worse it fits the measurements; 1 (none) from an image.
+            the worse it fits the measurements; 1 (none) from an image. With data updates a quarter is left after a
+            sweep, and "auto" is 16.
+        data_updates: how many updates of the data term alone follow each that asks the denoiser: R = x − z with the z
+            that it last made of the block, cheap where the denoiser isn't. "auto": 2 with "fast" and the preconditioned
+            step, on the CPU; else 0, as the paper has it.
     Raises:
         ValueError, TypeError: settings that can't be, before any work.
         DeviceError: a device that isn't there.
@@ -167,6 +174,7 @@ class GpuAsyncRED:
         seed: int = 0,
         method: str = "fast",
         continuation: float | str = "auto",
+        data_updates: int | str = "auto",
     ) -> None:
         self.devices = check_device(device)
         self._wanted = Wanted.of(denoiser, tau)
@@ -190,7 +198,9 @@ class GpuAsyncRED:
         # Without a prior P is next to the inverse of what blurs, which takes the noise along.
         usual = "preconditioned" if operator.convolutional and self.tau != 0 else "block"
         crowded = 2 * self.parallelism.in_flight > len(grid)
-        self.method = Method.of(method, step, momentum, sampling, continuation, usual=usual, crowded=crowded)
+        choices = (method, step, momentum, sampling, continuation, data_updates)
+        self.method = Method.of(*choices, usual=usual, crowded=crowded, on_cpu=self._kind == "cpu")
+        self._pattern = Pattern(self.parallelism.in_flight, self.method.data_updates)
         check_momentum(self.method.momentum, self.parallelism.in_flight, len(grid))
         check_convolutional(self.method.step, operator.convolutional)
         self._trial_options: dict[str, Any] = {
@@ -200,6 +210,7 @@ class GpuAsyncRED:
             "step": self.method.step,
             "momentum": self.method.momentum,
             "sampling": self.method.sampling,
+            "data_updates": self.method.data_updates,
             "nonnegative": nonnegative,
             "field_of_view": field_of_view,
             "precision": precision,
@@ -263,8 +274,9 @@ class GpuAsyncRED:
         """Reconstruct.
 
         Args:
-            max_sweeps: a sweep is as many updates as there are blocks. The first limit met ends the run.
-            max_updates: a limit in updates.
+            max_sweeps: a sweep is as many updates that ask the denoiser as there are blocks, and the data updates that
+                follow. The first limit met ends the run.
+            max_updates: a limit in updates of all kinds.
             time_limit: seconds, from when the workers are ready.
             tol: stop at ‖G‖²/‖G₀‖² ≤ tol, from the blocks' last gradients.
             x0: "auto" (FBP for CT, the adjoint for CS; after a search for τ its best image), "adjoint", "zeros", for CT
@@ -330,7 +342,8 @@ class GpuAsyncRED:
         make_runtime = make_runtime or self._open()
         prepared = self._prepare(x0, schedule)
         grid = self.operator.grid
-        monitor = Monitor(grid, prepared.image, truth, math.inf if updates == UNLIMITED else updates / len(grid))
+        sweeps = math.inf if updates == UNLIMITED else self._pattern.asking(updates) / len(grid)
+        monitor = Monitor(grid, prepared.image, truth, sweeps)
         setup = time.perf_counter()
         denoiser = DenoiserSettings(self.halo, prepared.precision, prepared.scale, self.whole)
         worker_setup = WorkerSetup(
@@ -373,7 +386,9 @@ class GpuAsyncRED:
         if schedule is not None:
             return len(schedule), Status.REPLAYED
         blocks = len(self.operator.grid)
-        sweeps = math.inf if max_sweeps is None else check_number("max_sweeps", max_sweeps, 0.0) * blocks
+        sweeps = math.inf
+        if max_sweeps is not None:
+            sweeps = self._pattern.total(round(check_number("max_sweeps", max_sweeps, 0.0) * blocks))
         updates = math.inf if max_updates is None else check_count("max_updates", max_updates, 0)
         if sweeps == updates == math.inf:
             if timed:
@@ -383,7 +398,7 @@ class GpuAsyncRED:
             )
         if updates < sweeps:
             return int(updates), Status.MAX_UPDATES
-        return round(sweeps), Status.MAX_SWEEPS
+        return int(sweeps), Status.MAX_SWEEPS
 
     def _prepare(self, x0: Any, schedule: Schedule | None) -> _Prepared:
         image = self.operator.start(x0) if isinstance(x0, str) else check_image("x0", x0, self.operator.image_shape)
@@ -408,7 +423,7 @@ class GpuAsyncRED:
         if schedule is not None:  # its updates have their own
             first = float(schedule.settings.get("continuation", 1.0))
         elif first is None:
-            first = first_strength(self.operator, image) if isinstance(x0, str) else 1.0
+            first = self.method.first_strength(self.operator, image) if isinstance(x0, str) else 1.0
         return _Prepared(image, scale, precision, steps, filter_, first, common, (*notes, *measured))
 
     def _precision(self, image: FloatArray, scale: float, schedule: Schedule | None) -> tuple[str, tuple[str, ...]]:
@@ -491,11 +506,13 @@ class GpuAsyncRED:
                     float(values[commit]) for values in (schedule.step, schedule.momentum, schedule.strength)
                 )
                 return Step(length, inertia, self.nonnegative, stronger), int(schedule.draw[commit])
-            step = guarded(prepared.steps[ticket.block], guard, ticket.block)
-            stronger = strength(prepared.first_strength, ticket.number // blocks)
+            step = prepared.steps[ticket.block]
+            if self._pattern.keeps(ticket.number):
+                return guarded(step._replace(momentum=0.0, strength=0.0), guard, ticket.block), ticket.number
+            stronger = self.method.strength(prepared.first_strength, self._pattern.asking(ticket.number) // blocks)
             if stronger > 1:  # what moved under another denoiser is no guide
                 step = step._replace(momentum=0.0, strength=stronger)
-            return step, ticket.number
+            return guarded(step, guard, ticket.block), ticket.number
 
         seed = self.seed if schedule is None else int(schedule.settings["seed"])
 
@@ -519,13 +536,17 @@ class GpuAsyncRED:
         return engine, buffer
 
     def _scheduler(self, updates: int) -> Scheduler:
-        sampler = make_sampler(self.method.sampling, self.operator.grid.layout, self.seed)
+        sampler = self._sampler()
         in_flight = self.parallelism.in_flight
         if self.order == "ordered":
             return OrderedScheduler(sampler, in_flight, updates)
         if self.order == "sync":
             return SyncScheduler(sampler, in_flight, updates)
         return FreeScheduler(sampler, in_flight, self.parallelism.max_staleness, updates)
+
+    def _sampler(self) -> Sampler:
+        asking, keeping = (make_sampler(self.method.sampling, self.operator.grid.layout, self.seed) for _ in range(2))
+        return PatternSampler(self._pattern, asking, keeping) if self.method.data_updates else asking
 
     # --- what a run says of itself -----------------------------------------------------------------------------------
 
@@ -555,6 +576,7 @@ class GpuAsyncRED:
             "momentum": self.method.momentum,
             "sampling": self.method.sampling,
             "continuation": prepared.first_strength,
+            "data_updates": self.method.data_updates,
             "order": self.order,
             "num_workers": self.parallelism.workers,
             "blocks_per_launch": self.parallelism.per_launch,
@@ -569,6 +591,11 @@ class GpuAsyncRED:
             raise TypeError(f"replay is a {type(replay).__name__}. Pass result.schedule, or the path it was saved to.")
         schedule = replay if isinstance(replay, Schedule) else Schedule.load(replay)
         schedule.check(len(self.operator.grid))
+        if self._kind != "cpu" and not schedule.strength.all():
+            raise ValueError(
+                "The schedule has updates of the data term alone (data_updates), which a GPU doesn't know yet. Replay "
+                "it with device='cpu'."
+            )
         return schedule
 
     def _schedule(self, engine: Engine, prepared: _Prepared, replayed: Schedule | None) -> Schedule:

@@ -40,6 +40,7 @@ class BlockUpdate:
         self.residual = np.empty(0, np.float32)
         self.pixels = np.empty((0, 0), np.float32)
         self.momentum = np.empty((0, 0), np.float32)
+        self.denoised = np.empty((0, 0), np.float32)
         self.moved: Moved | None = None
 
 
@@ -69,22 +70,26 @@ class BlockWorker:
         )
 
     def prime(self, block: int) -> None:
-        """Fill the share of a start image whose pixels lie in slot 0."""
+        """Fill the share of a start image whose pixels lie in slot 0, which also stands for what is denoised."""
         slot = self._slots[block][0]
+        np.copyto(slot.denoised, slot.pixels)
         self._operator.forward_block(block, slot.pixels, out=slot.share)
 
     def read(self, update: BlockUpdate) -> Iterator[Stage]:
         """Gather the crop and the residual of exactly the image the task's slots hold."""
         task = update.task
         front = [pair[slot] for pair, slot in zip(self._slots, task.slots, strict=True)]
-        crop = self._crops[task.block]
         space = update.workspace = self._workspaces.take()
-        inside = space.take("inside", crop.inside_shape)
-        for piece in crop.pieces:
-            inside[piece.target] = front[piece.block].pixels[piece.source]
-            yield Stage.READING
-        update.crop = space.take("crop", crop.shape)
-        crop.mirror(inside, update.crop)
+        if task.step.keeps:
+            update.denoised = space.copy("denoised", front[task.block].denoised)
+        else:
+            crop = self._crops[task.block]
+            inside = space.take("inside", crop.inside_shape)
+            for piece in crop.pieces:
+                inside[piece.target] = front[piece.block].pixels[piece.source]
+                yield Stage.READING
+            update.crop = space.take("crop", crop.shape)
+            crop.mirror(inside, update.crop)
         count = self._operator.measurements if task.subset is None else len(task.subset)
         update.residual = space.take("residual", self._operator.residual_shape(task.block, count))
         shares = [slot.share for slot in front]
@@ -99,23 +104,28 @@ class BlockWorker:
         window = self._operator.grid.window(task.block)
         gradient = update.workspace.take("gradient", window.shape)
         self._operator.gradient_block(task.block, update.pixels, update.residual, out=gradient, subset=task.subset)
-        part = window.slices if self._whole else None
-        noise = update.workspace.take("noise", window.shape)
-        self._denoiser.residual(update.crop, noise, part, task.step.strength)
+        noise, momentum = update.workspace.take("noise", window.shape), update.momentum
+        if task.step.keeps:
+            np.subtract(update.pixels, update.denoised, out=noise)
+            momentum = update.workspace.copy("moved", momentum)  # the block's own waits for the denoiser
+        else:
+            part = window.slices if self._whole else None
+            self._denoiser.residual(update.crop, noise, part, task.step.strength)
+            update.denoised = update.workspace.take("denoised", window.shape)
+            np.subtract(update.pixels, noise, out=update.denoised)
         mask = None if self._mask is None else self._mask[window.slices]
-        update.moved = move(
-            update.pixels, update.momentum, gradient, noise, self._tau, task.step, mask, self._precondition
-        )
+        update.moved = move(update.pixels, momentum, gradient, noise, self._tau, task.step, mask, self._precondition)
         if not task.granted:
             yield Stage.COMPUTED
 
     def publish(self, update: BlockUpdate) -> Iterator[Stage]:
-        """Write pixels, momentum and share to the back slot: the one the task doesn't read."""
+        """Write pixels, momentum, what is denoised and share to the back slot: the one the task doesn't read."""
         task = update.task
         back = self._slots[task.block][1 - int(task.slots[task.block])]
         np.copyto(back.pixels, update.pixels)
         yield Stage.WRITING
         np.copyto(back.momentum, update.momentum)
+        np.copyto(back.denoised, update.denoised)
         self._operator.forward_block(task.block, update.pixels, out=back.share)
         self._workspaces.give_back(update.workspace)
         yield Stage.PUBLISHED
