@@ -131,7 +131,7 @@ def measure(case: Case, interpreter: Interpreter) -> Measured:
     blocks = len(solver.operator.grid)
     with MemoryWatch() as watch:
         result = solver.run(max_sweeps=case.sweeps)
-    ends = result.history["seconds"][blocks - 1 :: blocks]
+    ends = result.sweep_seconds
     timings, grid = result.timings, solver.operator.grid
     del result
     return Measured(

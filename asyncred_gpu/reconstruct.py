@@ -30,7 +30,7 @@ IMAGES_WRITTEN = 3
 # views best after 12 sweeps.
 TAU_OF_A_SCAN = 0.05
 # Of 0.005, 0.01 and 0.02 this gave the simulated retina the best SNR after 30 sweeps; 0.02 smooths its small vessels.
-TAU_OF_THE_RETINA = 0.01
+TAU_OF_THE_RETINA = 0.005
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -120,6 +120,7 @@ def _solver_arguments(options: argparse.Namespace) -> dict[str, Any]:
         "step": options.step,
         "momentum": options.momentum,
         "continuation": options.continuation,
+        "data_updates": options.data_updates,
         "intensity_scale": options.intensity_scale,
     }
     names = ("method", "order", "nonnegative", "precision", "device", "seed")

@@ -160,3 +160,11 @@ class Result:
     settings: Mapping[str, Any]
     notes: tuple[str, ...]
     timings: Mapping[str, float]
+
+    @property
+    def sweep_seconds(self) -> Float64Array:
+        """(sweeps,) when each whole sweep ended, its data updates included, in seconds of the history."""
+        sweep = self.history["sweep"]
+        whole = np.arange(1, int(sweep[-1]) + 1) if len(sweep) else np.empty(0)
+        ends: Float64Array = np.asarray(self.history["seconds"])[np.searchsorted(sweep, whole, side="right") - 1]
+        return ends

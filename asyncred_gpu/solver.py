@@ -210,7 +210,6 @@ class GpuAsyncRED:
             "step": self.method.step,
             "momentum": self.method.momentum,
             "sampling": self.method.sampling,
-            "data_updates": self.method.data_updates,
             "nonnegative": nonnegative,
             "field_of_view": field_of_view,
             "precision": precision,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,7 +71,8 @@ def overhead_seconds(blocks_a_side: int, workers: int, sweeps: int = 50) -> floa
     4×4 pixels, less that of the workers' code alone. The first fifth of the sweeps is left out.
     """
     operator = tiny_problem(BLOCK * blocks_a_side)
-    solver = GpuAsyncRED(operator, Average(), tau=0.1, device="cpu", num_workers=workers, precision="float32")
+    settings: dict[str, Any] = {"device": "cpu", "precision": "float32", "data_updates": 0}
+    solver = GpuAsyncRED(operator, Average(), tau=0.1, num_workers=workers, **settings)
     truth = np.ones(operator.image_shape, np.float32)
     seconds = solver.run(max_sweeps=sweeps, tol=None, reference=truth).history["seconds"]
     first = len(seconds) // 5

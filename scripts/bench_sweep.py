@@ -50,7 +50,7 @@ def main() -> None:
     floor = sweep_floor(solver.operator, network, solver.halo).halo_operations / max(rates.values())
 
     result = solver.run(max_sweeps=chosen.sweeps, tol=None)
-    ends = result.history["seconds"][len(grid) - 1 :: len(grid)]
+    ends = result.sweep_seconds
     sweep = float(np.median(np.diff(ends)))
     for name, seconds in stage_seconds(solver).items():
         print(f"{name}: {1e3 * seconds:.1f} ms a block alone on one core")

@@ -9,13 +9,13 @@ import torch
 
 from asyncred_gpu import GpuAsyncRED, load_denoiser
 from asyncred_gpu.denoiser import BlockDenoiser, DenoiserSettings
-from asyncred_gpu.method import BLOCK_METHOD, Method, strength
+from asyncred_gpu.method import BLOCK_METHOD, Method
 from asyncred_gpu.result import Schedule, Status
 from asyncred_gpu.scheduler import make_sampler, scattered_order
 
 from .helpers import relative, small_network, small_scan
 
-AUTO = ("auto",) * 4
+AUTO = ("auto",) * 5
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def network():
 @pytest.mark.parametrize(
     ("name", "usual", "crowded", "expected"),
     [
-        ("fast", "preconditioned", False, Method("preconditioned", 0.3, "cyclic", None)),
+        ("fast", "preconditioned", False, Method("preconditioned", 0.3, "cyclic", None, 2)),
         ("fast", "block", False, Method("block", 0.8, "cyclic", None)),
         ("fast", "block", True, Method("block", 0.0, "cyclic", None)),
         ("paper", "preconditioned", False, Method("theory", 0.0, "uniform", 1.0)),
@@ -42,7 +42,7 @@ def test_what_auto_stands_for(name, usual, crowded, expected):
 
 
 def test_what_is_named_is_taken():
-    named = {"step": "global", "momentum": 0.4, "sampling": "epoch", "continuation": 3}
+    named = {"step": "global", "momentum": 0.4, "sampling": "epoch", "continuation": 3, "data_updates": 1}
     for name in ("fast", "paper"):
         found = Method.of(name, **named, usual="preconditioned", crowded=True)
         assert dataclasses.asdict(found) == named
@@ -56,6 +56,8 @@ def test_what_is_named_is_taken():
         ({"method": "quick"}, "method='quick' isn't known. Pass one of fast, paper"),
         ({"continuation": 0.5}, "continuation=0.5 can't be. Pass a number >= 1"),
         ({"continuation": "strong"}, "continuation='strong' can't be"),
+        ({"data_updates": -1}, "data_updates=-1"),
+        ({"data_updates": 1.5}, "data_updates=1.5 isn't a whole number"),
         ({"momentum": "some"}, "momentum='some' can't be"),
         ({"sampling": "random"}, "Pass one of cyclic, epoch, uniform"),
     ],
@@ -72,9 +74,11 @@ def test_the_fast_method_follows_the_problem(scan, network):
     assert GpuAsyncRED(operator, network, method="paper").method == Method("theory", 0.0, "uniform", 1.0)
 
 
-def test_the_strength_is_halved_every_sweep():
-    assert [strength(16.0, sweep) for sweep in range(6)] == [16, 8, 4, 2, 1, 1]
-    assert [strength(1.0, sweep) for sweep in range(2)] == [1, 1]
+def test_the_strength_falls_every_sweep():
+    plain, with_data_updates = (Method("preconditioned", 0.3, "cyclic", None, count) for count in (0, 2))
+    assert [plain.strength(16.0, sweep) for sweep in range(6)] == [16, 8, 4, 2, 1, 1]
+    assert [plain.strength(1.0, sweep) for sweep in range(2)] == [1, 1]
+    assert [with_data_updates.strength(16.0, sweep) for sweep in range(4)] == [16, 4, 1, 1]
 
 
 @pytest.mark.parametrize("layout", [(4, 4), (5, 3), (1, 6), (2, 2)])
@@ -122,6 +126,7 @@ class TestRuns:
 
     def solver(self, scan, network, **settings):
         usual = {"block_shape": (24, 24), "num_workers": 2, "precision": "float32", "order": "ordered"}
+        usual |= {"data_updates": 0}
         return GpuAsyncRED(scan[0], network, 0.1, **usual | settings)
 
     def test_a_run_begins_stronger_from_the_operators_start_alone(self, scan, network):
@@ -184,6 +189,6 @@ class TestRuns:
 
     def test_a_strength_that_cannot_be_is_refused(self, scan, network):
         schedule = self.solver(scan, network).run(max_sweeps=1).schedule
-        for value, message in ((0.0, "a strength isn't positive"), (np.nan, "strength isn't finite")):
+        for value, message in ((-1.0, "a strength is negative"), (np.nan, "strength isn't finite")):
             with pytest.raises(ValueError, match=message):
                 dataclasses.replace(schedule, strength=np.full(len(schedule), value)).check(4)

@@ -67,7 +67,7 @@ class Trials:
         self._budget = budget
         self._callbacks = callbacks
         # What a continuation would do, the warm start does for the first trial; the others begin at its image.
-        self._options: dict[str, Any] = {"order": "ordered", "continuation": 1.0} | options
+        self._options: dict[str, Any] = {"order": "ordered", "continuation": 1.0, "data_updates": 0} | options
         self._spares = spares
         self._best_state = self._last_state = self._row_state = State(())
         self._best_place = (0, 0)
