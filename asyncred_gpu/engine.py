@@ -131,7 +131,8 @@ class Engine:
             if not self._queue:
                 return
             numbers = [self._queue.popleft() for _ in range(min(self._per_launch, len(self._queue)))]
-            self._launches.begin(worker, numbers)
+            asks = not all(self._updates[number].step.keeps for number in numbers)
+            self._launches.begin(worker, numbers, asks=asks)
             self._runtime.launch(worker, [self._task(number) for number in numbers])
 
     def _task(self, number: int) -> Task:

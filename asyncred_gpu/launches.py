@@ -1,7 +1,8 @@
 """What every worker is at, and which of them is hung. Owned by the engine; seconds of a monotonic clock.
 
-A worker is hung if its updates take more than max(10 s, 20 × the median) each. Waiting for a back slot doesn't count,
-nor does time in which this process itself didn't look: a slow callback, Ctrl-Z.
+A worker is hung if its updates take more than max(10 s, 20 × the median) each; the median is of those that ask the
+denoiser. Waiting for a back slot does not count, nor does time in which this process itself did not look: a slow
+callback, Ctrl-Z.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class _Launch:
     numbers: set[int]
     count: int
     since: float
+    asks: bool
     waiting: dict[int, float] = field(default_factory=dict)  # update: since when it waits for its back slot
 
 
@@ -43,16 +45,21 @@ class Launches:
         """Workers that could take a launch."""
         return [worker for worker in range(self._workers) if worker not in self._busy]
 
-    def begin(self, worker: int, numbers: Sequence[int]) -> None:
-        """The worker has got these updates; none: it is starting up."""
-        self._busy[worker] = _Launch(set(numbers), len(numbers), time.perf_counter())
+    def begin(self, worker: int, numbers: Sequence[int], *, asks: bool = True) -> None:
+        """The worker has got these updates; none: it is starting up.
+
+        Args:
+            asks: one of them asks the denoiser, so that it says how long an update may take.
+        """
+        self._busy[worker] = _Launch(set(numbers), len(numbers), time.perf_counter(), asks)
 
     def finish(self, worker: int, number: int) -> None:
         """The update is published; after its last one the worker is idle."""
         launch = self._busy[worker]
         launch.numbers.remove(number)
         if not launch.numbers:
-            self._durations.append((time.perf_counter() - launch.since) / launch.count)
+            if launch.asks:
+                self._durations.append((time.perf_counter() - launch.since) / launch.count)
             del self._busy[worker]
 
     def end(self, worker: int) -> list[int]:

@@ -101,8 +101,9 @@ class Pattern:
         return periods * self.group + min(rest, self.group)
 
     def total(self, asking: int) -> int:
-        """Of all updates, the data term's included that follow, if so many ask the denoiser."""
-        return asking * (1 + self.repeats)
+        """Of all updates if so many ask the denoiser; after the last whole group the data term's are included."""
+        periods, rest = divmod(asking, self.group)
+        return periods * self._period + rest
 
     @property
     def _period(self) -> int:

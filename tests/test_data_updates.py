@@ -109,7 +109,8 @@ def test_the_pattern(group, repeats, expected):
     assert [pattern.asking(number) for number in range(len(expected))] == [
         expected[:number].count(".") for number in range(len(expected))
     ]
-    assert pattern.asking(pattern.total(6 * group)) == 6 * group
+    assert [pattern.asking(pattern.total(count)) for count in range(20)] == list(range(20))
+    assert pattern.total(6 * group) == 6 * group * (1 + repeats)
 
 
 def test_either_kind_has_an_order_of_its_own():

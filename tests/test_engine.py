@@ -42,7 +42,8 @@ class Trial:
     def _on_read(self, update):
         if not self.states:  # the state after no commit at all
             self._snapshot(np.zeros(len(self.solver.operator.grid), int))
-        copies = (update.crop.copy(), update.residual.copy(), update.pixels.copy(), update.momentum.copy())
+        seen = update.denoised if update.task.step.keeps else update.crop
+        copies = (seen.copy(), update.residual.copy(), update.pixels.copy(), update.momentum.copy())
         self.reads[update.task.number] = copies
 
     def _after(self, progress):
@@ -56,9 +57,9 @@ class Trial:
     def _snapshot(self, front):
         self._front = front
         slots = [pair[slot] for pair, slot in zip(self.runtime.slots, front, strict=True)]
-        self.states.append([(s.pixels.copy(), s.momentum.copy(), s.share.copy()) for s in slots])
+        self.states.append([tuple(a.copy() for a in (s.pixels, s.momentum, s.share, s.denoised)) for s in slots])
 
-    def expected_read(self, version, block):
+    def expected_read(self, version, block, keeps):
         """What an update of `block` must see of the state after `version` commits."""
         state, operator = self.states[version], self.solver.operator
         crop = halo_crop(operator.grid, block, self.solver.halo)
@@ -67,8 +68,8 @@ class Trial:
             inside[piece.target] = state[piece.block][0][piece.source]
         crop.mirror(inside, out)
         residual = np.empty(operator.share_shape(block), np.float32)
-        operator.residual_block(block, [share for _, _, share in state], out=residual)
-        return out, residual, state[block][0], state[block][1]
+        operator.residual_block(block, [share for _, _, share, _ in state], out=residual)
+        return state[block][3] if keeps else out, residual, state[block][0], state[block][1]
 
     def wrong_reads(self):
         """How many reads differ from the state they name; every update's number is its draw."""
@@ -76,9 +77,11 @@ class Trial:
         return sum(
             any(
                 not np.array_equal(found, wanted)
-                for found, wanted in zip(self.reads[draw], self.expected_read(version, block), strict=True)
+                for found, wanted in zip(self.reads[draw], self.expected_read(version, block, keeps), strict=True)
             )
-            for draw, version, block in zip(schedule.draw, schedule.read, schedule.block, strict=True)
+            for draw, version, block, keeps in zip(
+                schedule.draw, schedule.read, schedule.block, schedule.strength == 0, strict=True
+            )
         )
 
 

@@ -38,7 +38,13 @@ def make_device(kind, index=0):
 
 def problem(**options):
     scan, image = small_scan(size=96, angles=30, noise=0.5)
-    settings = {"block_shape": (28, 36), "num_workers": 3, "precision": "float32", "seed": 3} | options
+    settings = {
+        "block_shape": (28, 36),
+        "num_workers": 3,
+        "precision": "float32",
+        "seed": 3,
+        "data_updates": 0,
+    } | options
     return GpuAsyncRED(scan, small_network(0, depth=4, channels=16), **settings), image
 
 
@@ -176,7 +182,7 @@ def test_the_public_interface_on_a_gpu():
     scan, image = small_scan(size=96, angles=30, noise=0.5)
     sinogram = torch.from_numpy(scan.sinogram).cuda()
     on_gpu = RadonCT(sinogram, scan.geometry.angles, (96, 96))
-    same = {"seed": 1, "num_workers": 4, "block_shape": (32, 32)}
+    same = {"seed": 1, "num_workers": 4, "block_shape": (32, 32), "data_updates": 0}
     result = GpuAsyncRED(on_gpu, "dncnn", device="cuda", **same).run(max_sweeps=20, reference=image)
     assert result.image.device.type == "cuda" and bool(torch.isfinite(result.image).all())
     assert any("precision='auto' took" in note for note in result.notes)

@@ -86,3 +86,14 @@ def test_waiting_for_a_back_slot_does_not_count(clock):
     assert not look_for(under_way, clock, 60) and under_way.waiting() == [(1, 1)]
     under_way.go_on(1, 1)
     assert not look_for(under_way, clock, 10) and look_for(under_way, clock, 0.5) == [(1, 10.0)]
+
+
+def test_updates_of_the_data_term_do_not_say_how_long_one_may_take(clock):
+    under_way = one_update_done(clock, duration=2.0)
+    for number in range(1, 9):
+        under_way.begin(0, [number], asks=False)
+        clock.now += 0.125
+        under_way.finish(0, number)
+    under_way.begin(0, [9])
+    assert look_for(under_way, clock, 39.0) == []
+    assert look_for(under_way, clock, 2.0) == [(0, 40.0)]

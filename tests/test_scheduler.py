@@ -24,8 +24,8 @@ class Listed:
     def draw(self, busy):
         return next(self._blocks)
 
-    def give_back(self, block):
-        self._blocks = iter([block, *self._blocks])
+    def give_back(self, ticket):
+        self._blocks = iter([ticket.block, *self._blocks])
 
 
 def test_gate_holds_a_commit_that_would_make_another_too_stale():
