@@ -94,7 +94,7 @@ def test_a_simulated_scan_from_end_to_end(tmp_path: Path, denoiser: tuple[str, s
 def test_a_measured_scan_from_end_to_end(tmp_path: Path, denoiser: tuple[str, str]) -> None:
     scan = write_scan(tmp_path / "scan.h5", center=51.5)
     options = ["--input", str(scan), "--every", "2", "--size", "64", "--sweeps", "6", "--workers", "1", *denoiser]
-    options += ["--tau", "0.001"]  # the network is no denoiser
+    options += ["--tau", "0.01"]  # the network is no denoiser
     assert main([*options, "--output", str(tmp_path / "run"), "--quiet"]) == 0
     assert {path.name for path in (tmp_path / "run").iterdir()} == WRITTEN - {"reference.tif"}
     settings = json.loads((tmp_path / "run" / "settings.json").read_text())
