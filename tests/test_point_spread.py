@@ -8,7 +8,7 @@ from asyncred_gpu.blocks import BlockGrid
 from asyncred_gpu.operators.footprint import ParallelGeometry
 from asyncred_gpu.operators.point_spread import cubic_spline, padded_shape, point_spread, symbol
 
-from .helpers import half_turn, relative
+from .helpers import relative
 
 ANGLES = np.array([0.0, 0.2, 0.7, np.pi / 4, 1.1, np.pi / 2, 1.9, 2.6])  # in no symmetry
 SIDE, SHIFTS = 15, 20
@@ -55,12 +55,17 @@ def test_the_spline_is_the_triangle_convolved_with_itself():
     assert np.abs(cubic_spline(t) - expected).max() < 1e-5 < np.abs(cubic_spline(t + 1e-3) - expected).max()
 
 
-def test_the_symbol_is_its_spectrum_on_a_padded_grid():
-    rows, cols = padded_shape((15, 22))
-    assert rows >= 30 and cols >= 44
-    found = symbol(geometry(half_turn(40)), np.ones(40), (15, 22))
-    assert found.shape == (rows, cols // 2 + 1) and found.min() >= 0
-    spread = point_spread(geometry(half_turn(40)), np.ones(40), (rows, cols))
-    assert found[0, 0] == pytest.approx(spread.sum(), rel=1e-5)
-    phase = 2 * np.pi * (3 * np.arange(rows)[:, None] / rows + 2 * np.arange(cols) / cols)
-    assert found[3, 2] == pytest.approx(np.sum(spread * np.cos(phase)), rel=1e-4)
+@pytest.mark.parametrize("wave", [(0, 0), (3, 2), (7, 0), (2, 9), (12, 5)])
+def test_the_symbol_is_the_curvature_of_a_wave_cut_to_the_block(wave):
+    weights = np.linspace(0.5, 2, len(ANGLES))
+    found = symbol(geometry(), weights, (SIDE, SIDE))
+    rows, cols = padded_shape((SIDE, SIDE))
+    assert rows >= 2 * SIDE and found.shape == (rows, cols // 2 + 1) and found.min() >= 0
+    y, x = np.mgrid[:SIDE, :SIDE]
+    phase = 2 * np.pi * (wave[0] * y / rows + wave[1] * x / cols)
+    energy = 0.0
+    for shift in range(SHIFTS):
+        scan = RadonCT(np.zeros((len(ANGLES), 61)), ANGLES, (SIDE, SIDE), 1.0, 30 + (shift + 0.5) / SHIFTS)
+        for part in (np.cos(phase), np.sin(phase)):
+            energy += np.sum(weights[:, None] * scan.forward(part.astype(np.float32)) ** 2) / SHIFTS
+    assert found[wave] == pytest.approx(energy / SIDE**2, rel=0.01)

@@ -5,9 +5,11 @@ import pytest
 import scipy.optimize
 import torch
 
-from asyncred_gpu import BlockCS, GpuAsyncRED, RadonCT, Status, gaussian_matrices, preconditioner
+from asyncred_gpu import BlockCS, GpuAsyncRED, RadonCT, Status, gaussian_matrices, load_denoiser, preconditioner
 from asyncred_gpu.blocks import BlockGrid
-from asyncred_gpu.operators.point_spread import padded_shape
+from asyncred_gpu.experiments import retina_problem
+from asyncred_gpu.operators import radon
+from asyncred_gpu.operators.point_spread import padded_shape, point_spread
 from asyncred_gpu.preconditioner import KAPPA, BlockPreconditioner, Filter, HostPreconditioner, preconditioned_norm
 from asyncred_gpu.red import Step, move
 
@@ -164,6 +166,24 @@ def test_it_is_stable_for_any_number_in_flight(in_flight, shared, one_process, m
     result = solver.run(max_sweeps=12)
     stable = result.status is Status.MAX_SWEEPS and not result.notes and result.history["residual"][-1] < 0.1
     assert stable == shared
+
+
+def test_it_is_stable_between_the_spokes_of_few_angles(one_process, monkeypatch):
+    """With the symbol of a periodic image, there is no curvature between them."""
+    problem, network = retina_problem(size=64, angles=24), load_denoiser("dncnn", sigma=5)
+    scan = RadonCT(problem.measured.sinogram, problem.measured.angles, problem.image_shape)
+    ends = []
+    for periodic in (False, True):
+        if periodic:
+            monkeypatch.setattr(radon, "symbol", periodic_symbol)
+        solver = GpuAsyncRED(scan, network, 0.005, (32, 32), num_workers=2, precision="float32", order="ordered")
+        ends.append(solver.run(max_sweeps=4, reference=problem.reference).history["snr"][-1])
+    assert ends[0] > 33 and ends[1] < 20
+
+
+def periodic_symbol(geometry, weights, block_shape):
+    spread = point_spread(geometry, weights, padded_shape(block_shape))
+    return np.maximum(np.fft.rfft2(spread).real, 0).astype(np.float32)
 
 
 def test_minibatches_weights_and_wide_detectors_run_without_the_guard(one_process):

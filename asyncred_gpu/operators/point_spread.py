@@ -5,7 +5,13 @@ triangle of half width 1. Averaged over where the rays lie between the pixels, t
 
     h(x, y) = Σ_θ w_θ (φ * φ)(x·cos θ + y·sin θ) / spacing,    φ * φ = B₃(t/m)/m,  B₃ the cubic B-spline.
 
-Inside a block AᵀA differs from h's convolution only by that average (Joseph, IEEE TMI 1982, eq. 4).
+Inside a block AᵀA differs from h's convolution only by that average (Joseph, IEEE TMI 1982, eq. 4). Of a plane wave
+that is cut to a block of R rows and C columns, the curvature a pixel is
+
+    ‖A_i e_ω‖²/(RC) = Σ_d h(d) Λ(d_y/R) Λ(d_x/C) exp(−iω·d) = ĥ(ω),
+
+which spreads each angle's spoke in ω as far as the block's border does. Without Λ there would be next to no curvature
+between the spokes of few angles, and steps there far too long.
 """
 
 from __future__ import annotations
@@ -63,6 +69,11 @@ def point_spread(geometry: ParallelGeometry, weights: Float64Array, shape: tuple
 
 
 def symbol(geometry: ParallelGeometry, weights: Float64Array, block_shape: tuple[int, int]) -> FloatArray:
-    """ĥ ≥ 0, the real half spectrum of h on the padded grid: (padded rows, padded cols // 2 + 1)."""
-    spectrum = scipy.fft.rfft2(point_spread(geometry, weights, padded_shape(block_shape))).real
+    """ĥ ≥ 0, the real half spectrum of h·Λ on the padded grid: (padded rows, padded cols // 2 + 1)."""
+    shape = padded_shape(block_shape)
+    rows, cols = (
+        np.maximum(1 - np.abs(np.fft.fftfreq(padded, 1 / padded)) / side, 0)
+        for padded, side in zip(shape, block_shape, strict=True)
+    )
+    spectrum = scipy.fft.rfft2(point_spread(geometry, weights, shape) * np.outer(rows, cols)).real
     return np.asarray(np.maximum(spectrum, 0), np.float32)
