@@ -222,17 +222,49 @@ def test_tuning_finds_the_best_even_beyond_the_grid(best, step):
 
     run, tried = measured(best, step)
     axes = (Axis("tau", (0.005, 0.01, 0.02), 2), Axis("step", (1, 2)))
-    assert search(axes, {"method": "m"}, run) == {"method": "m", "tau": best, "step": step}
+    found = search(axes, {"method": "m"}, run)
+    assert found.settings == {"method": "m", "tau": best, "step": step}
+    assert min(found.tried["tau"]) < best < max(found.tried["tau"])
     assert len(set(tried)) < 14
 
 
-def test_tuning_stays_below_the_most():
+@pytest.mark.parametrize(("best", "found", "end"), [(64, 16, "highest"), (0.5, 2, "lowest"), (8, 8, None)])
+def test_tuning_stays_within_its_limits_and_says_so(best, found, end):
+    from peers.methods import Axis
+    from peers.search import at_an_end, search
+
+    run, tried = measured(best, 0)
+    tuned = search((Axis("tau", (4, 8), 2, least=2, most=16),), {"step": 0}, run)
+    assert tuned.settings["tau"] == found and isinstance(tuned.settings["tau"], int)
+    assert {tau for tau, _ in tried} == set(tuned.tried["tau"])
+    assert at_an_end(tuned) == ({"tau": end} if end else {})
+
+
+def test_an_axis_begins_where_it_says():
     from peers.methods import Axis
     from peers.search import search
 
-    run, tried = measured(1.0, 0)
-    assert search((Axis("tau", (0.1, 0.2), 2, 0.4),), {"step": 0}, run)["tau"] == 0.4
-    assert max(tau for tau, _ in tried) == 0.4
+    run, tried = measured(0.01, 1)
+    search((Axis("tau", (0.005, 0.01)), Axis("step", (1, 2, 4), begin=2)), {}, run)
+    assert tried[:2] == [(0.005, 4), (0.01, 4)]
+
+
+def test_only_numbers_that_were_tuned_have_ends():
+    from peers.search import Tuned, at_an_end
+
+    tried = {"a": (False, True), "b": ("x", "y"), "c": (1.0,), "d": (1, 2), "e": (1, 2, 3)}
+    assert at_an_end(Tuned({"a": True, "b": "x", "c": 1.0, "d": 2, "e": 2}, tried)) == {"d": "highest"}
+
+
+def test_every_method_can_begin():
+    from peers.methods import METHODS
+
+    for method in METHODS.values():
+        assert all(axis.begin < len(axis.values) for axis in method.axes)
+        ordered = [axis.values for axis in method.axes if not isinstance(axis.values[0], bool | str)]
+        assert all(list(values) == sorted(values) for values in ordered)
+        names = [axis.name for axis in method.axes]
+        assert "cg" not in names or names.index("cg") < min(names.index(n) for n in ("tau", "weight") if n in names)
 
 
 def rows_of(**curves):
@@ -282,19 +314,25 @@ def test_nobody_wins_and_one_failed():
 def test_the_report_has_every_setting(tmp_path):
     from peers.methods import METHODS
     from peers.report import Found, write_report
+    from peers.search import Tuned
 
     facts = {"arguments": "", "cores": 2, "processor": "P", "budget": 5, "tune": 1, "noise_db": 70, "sigma": 5}
     curves = {name: curve(*OURS, versions={"numpy": "2"}, others_cores=0.2) for name in METHODS}
-    settings = {name: {axis.name: axis.values[0] for axis in METHODS[name].axes} for name in METHODS}
-    page = write_report(tmp_path, Found("peers_32x9", "32²", curves, settings, "16²"), facts)
+    begun = {name: {axis.name: axis.values[axis.begin] for axis in METHODS[name].axes} for name in METHODS}
+    tuning = {name: Tuned(settings, {}) for name, settings in begun.items()}
+    tuning["ours"] = Tuned({"tau": 0.02}, {"tau": (0.01, 0.02)})
+    page = write_report(tmp_path, Found("peers_32x9", "32²", curves, tuning, "16²"), facts)
     text = page.read_text()
     assert all(text.count(f"| {method.title} |") == 2 for method in METHODS.values())
+    assert f"Still at an end of the values tried are: {METHODS['ours'].title}: tau 0.02 (highest)." in text
     assert "others kept 0.20 cores busy" in text and "camera (16²)" in text and "too much" not in text
     assert "(peers_32x9.png)" in text and (tmp_path / "peers_32x9.png").stat().st_size > 10_000
     assert len(json.loads((tmp_path / "peers_32x9.json").read_text())["rows"]) == len(METHODS)
     disturbed = {"ours": curve(*OURS, others_cores=0.4)}
-    page = write_report(tmp_path, Found("peers_64x9", "64²", disturbed, {"ours": settings["ours"]}, "32²"), facts)
-    assert "**That is too much**" in page.read_text()
+    page = write_report(
+        tmp_path, Found("peers_64x9", "64²", disturbed, {"ours": Tuned({"tau": 0.02}, {})}, "32²"), facts
+    )
+    assert "**That is too much**" in page.read_text() and "No best value is at an end" in page.read_text()
 
 
 def test_methods_have_looks_of_their_own():
