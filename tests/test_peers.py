@@ -357,6 +357,21 @@ def test_the_torch_denoiser_is_ours(problem, network):
     assert relative(TorchDnCNN(problem.weights, 1.0, "float32").of_array(problem.start), expected) > 1e-3
 
 
+@pytest.mark.parametrize("halo", [0, 1])
+def test_the_torch_denoiser_in_tiles_is_that_of_the_whole(problem, network, monkeypatch, halo):
+    from peers import dncnn_torch
+
+    denoiser = dncnn_torch.TorchDnCNN(problem.weights, SCALE, "float32")
+    image = np.random.default_rng(4).standard_normal((50, 33)).astype(np.float32)
+    whole = denoiser.of_array(image)
+    assert [len(dncnn_torch.tiles(side)) for side in (50, 33, 256, 512, 800)] == [1, 1, 1, 3, 4]
+    monkeypatch.setattr(dncnn_torch, "TILE", 16)
+    assert [part.stop - part.start for part in dncnn_torch.tiles(50)] == [17, 16, 17]
+    padded = denoiser.interior
+    monkeypatch.setattr(denoiser, "interior", lambda crop: padded(torch.roll(crop, halo, -1)))
+    assert np.array_equal(denoiser.of_array(image), whole) == (halo == 0)
+
+
 def test_a_failed_runner_is_a_line_of_the_table(problem, tmp_path):
     from peers.methods import METHODS
     from peers.trials import Laboratory
@@ -380,6 +395,58 @@ def test_trials_are_made_once(problem, tmp_path):
     with np.load(f"{stem}.npz") as stored:
         assert problem.snr(stored["image"]) == pytest.approx(first.snr[-1], abs=0.01)
     assert laboratory.run(method, problem.folder, settings, 0.2)[0] == first
+
+
+def test_a_trial_is_made_anew_once_its_sources_change(tmp_path, monkeypatch):
+    from peers import sources
+    from peers.methods import METHODS
+    from peers.trials import Laboratory
+
+    (tmp_path / "run_deepinv.py").write_text("from .problem import Image\n")
+    (tmp_path / "problem.py").write_text("1\n")
+    (tmp_path / "figure.py").write_text("1\n")
+    monkeypatch.setattr(sources, "HERE", tmp_path)
+    method, laboratory = METHODS["deepinv-pnp-admm"], Laboratory(tmp_path, tmp_path, 1)
+    settings = {axis.name: axis.values[0] for axis in method.axes}
+
+    def stem(of=method):
+        return laboratory.stem(of, tmp_path, settings, 1.0)
+
+    first = stem()
+    (tmp_path / "figure.py").write_text("2\n")
+    assert stem() == first != stem(replace(method, fixed={}))
+    (tmp_path / "problem.py").write_text("2\n")
+    assert stem() != first
+
+
+def test_sources_are_what_is_imported():
+    from peers.sources import HERE, sources
+
+    def names(runner):
+        return {path.name for path in sources(HERE, runner)}
+
+    assert names("run_scico") == {"run_scico.py", "dncnn_jax.py", "problem.py", "trial.py"}
+    assert {"run_authors.py", "dncnn_torch.py", "joseph_matrix.py"} <= names("run_authors")
+    assert {"run_ours.py", "solver.py", "host_kernels.cpp", "dncnn.py"} <= names("run_ours")
+
+
+def test_runners_have_our_workers_allocator(problem, tmp_path, monkeypatch):
+    from peers import trials
+    from peers.methods import METHODS
+
+    given = {}
+
+    def run(command, *, env, **_):
+        given.update(env)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(trials.subprocess, "run", run)
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    method = METHODS["ours"]
+    trials.Laboratory(tmp_path, tmp_path, 1).run(method, problem.folder, [method.fixed | {"tau": 0.01}], 1.0)
+    assert {name for name in given if name.startswith("MALLOC_")} == trials.ALLOCATOR.keys()
+    assert (given["MALLOC_MMAP_MAX_"], given["OMP_NUM_THREADS"]) == ("0", "7")
+    assert len(trials.ALLOCATOR) == 3
 
 
 @pytest.mark.parametrize("environment", ["deepinv", "scico"])
