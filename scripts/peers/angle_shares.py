@@ -56,7 +56,7 @@ def shares(count: int, parts: int) -> list[slice]:
 
 
 def serve(folder: str, projector: str, angles: slice, names: tuple[str, str], pipe: Any) -> None:
-    """A process: keeps a sinogram as y, answers "forward" with A x and "gradient" with Aᵀ(A x − y), of its angles."""
+    """A process: keeps a sinogram as y; of its angles, "forward" is A x, "gradient" Aᵀ(A x − y), "normal" AᵀA x."""
     problem = Problem.load(Path(folder))
     pair = PAIRS[projector](problem, angles)
     memories = [SharedMemory(name) for name in names]
@@ -75,7 +75,8 @@ def serve(folder: str, projector: str, angles: slice, names: tuple[str, str], pi
         if message == "forward":
             pipe.send(projected)
         else:
-            share[:] = np.asarray(pair.adjoint(projected - measured)).reshape(share.shape)
+            rays = projected - measured if message == "gradient" else projected
+            share[:] = np.asarray(pair.adjoint(rays)).reshape(share.shape)
             pipe.send("done")
 
 
@@ -119,9 +120,16 @@ class AngleShares:
 
     def gradient(self, image: Image) -> Image:
         """Aᵀ(A x − y)."""
+        return self._sum("gradient", image)
+
+    def normal(self, image: Image) -> Image:
+        """AᵀA x."""
+        return self._sum("normal", image)
+
+    def _sum(self, message: str, image: Image) -> Image:
         self._image[:] = image
         for pipe in self._pipes:
-            pipe.send("gradient")
+            pipe.send(message)
         for pipe in self._pipes:
             pipe.recv()
         return np.asarray(np.sum(self._shares, axis=0), np.float32)

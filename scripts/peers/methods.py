@@ -58,6 +58,8 @@ WEIGHT = TAU._replace(name="weight")
 SHARE = WEIGHT._replace(most=1.0)
 # Before tau or weight: with more of them a smaller tau is best.
 CG = Axis("cg", (4, 8, 16), 2, least=1, most=64, begin=1)
+# By hand, where a preconditioner may do with fewer. It comes last: once with what is best with it.
+HAND_CG, PRECONDITIONED = Axis("cg", (2, 4, 8, 16), 2, 1, 64, begin=2), Axis("preconditioned", (False, True), begin=1)
 # Of the authors' structure, above 1/(L + 2τ).
 FACTOR = Axis("factor", (1.0, 2.0, 4.0), 2, most=16.0)
 
@@ -80,11 +82,11 @@ def _methods() -> list[Method]:
             name=f"hand-{algorithm}-{projector}",
             title=f"by hand: {words}, {parts}",
             fixed={"algorithm": algorithm, "projector": projector},
-            axes=(*([CG] if algorithm == "admm" else []), TAU),
+            axes=(HAND_CG, TAU, PRECONDITIONED) if algorithm == "admm" else (TAU,),
             **_HAND,
         )
         for algorithm, words in (("nesterov", "RED by Nesterov"), ("admm", "PnP-ADMM"))
-        for projector, parts in (("astra", "ASTRA"), ("matrix", "sparse matrix"))
+        for projector, parts in (("astra", "ASTRA"), ("matrix", "sparse matrix"), ("ours", "our projector"))
     ]
     return [*ours, authors, *hand, *_deepinv(), *_scico()]
 
