@@ -518,6 +518,20 @@ def test_runners_have_our_workers_allocator(problem, tmp_path, monkeypatch):
     assert len(trials.ALLOCATOR) == 3
 
 
+@pytest.mark.parametrize(("cores", "staleness"), [(1, 2), (3, 2), (4, 3)])
+def test_the_papers_methods_have_the_least_staleness(problem, monkeypatch, cores, staleness):
+    from asyncred_gpu import GpuAsyncRED
+    from peers.run_ours import METHODS, Ours
+
+    monkeypatch.setattr(GpuAsyncRED, "_default_workers", lambda _: cores)
+    runner = Ours(problem, cores)
+    solvers = {name: runner._solver({"method": name, "tau": TAU}) for name in METHODS if name != "GM-RED"}
+    assert solvers["BG"].parallelism.max_staleness == solvers["SG"].parallelism.max_staleness == staleness
+    assert solvers["default"].parallelism.max_staleness >= 4
+    assert (solvers["sync"].order, solvers["default"].order) == ("sync", "free")
+    assert solvers["SG"].minibatch == ANGLES // 3 and solvers["BG"].minibatch is None
+
+
 @pytest.mark.parametrize("environment", ["deepinv", "scico"])
 def test_the_peers_run(problem, tmp_path, environment):
     """Where `scripts/bench_peers.py` has made their environments, in .peers of the checkout."""

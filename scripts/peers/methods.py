@@ -70,10 +70,12 @@ _SCICO: dict[str, Any] = {"group": "SCICO", "runner": "run_scico", "environment"
 
 
 def _methods() -> list[Method]:
+    theorem = "the theorem's step, λ = 2 (up to 3 cores)"
     ours = [
         Method(name=OURS, title="asyncred_gpu, its defaults", fixed={"method": "default"}, **_OURS),
-        Method(name="bg", title="Async-RED-BG, the paper's method and step", fixed={"method": "BG"}, **_OURS),
-        Method(name="sg", title="Async-RED-SG, likewise, a third of the angles", fixed={"method": "SG"}, **_OURS),
+        Method(name="sync", title="ours, with a barrier (Sync-RED)", fixed={"method": "sync"}, **_OURS),
+        Method(name="bg", title=f"Async-RED-BG, {theorem}", fixed={"method": "BG"}, **_OURS),
+        Method(name="sg", title=f"Async-RED-SG, {theorem}, a third of the angles", fixed={"method": "SG"}, **_OURS),
         Method(name="gm-red", title="GM-RED, Nesterov, our projector", fixed={"method": "GM-RED"}, **_OURS),
     ]
     authors = Method("authors", "the authors' structure", "authors", "run_authors", None, {}, (TAU, FACTOR))
