@@ -232,6 +232,7 @@ def test_shares_of_angles_add_up(problem, scan):
         scanned = scan.with_measurements(sinogram)
         assert relative(operator.gradient(problem.start) * scanned.scale, scanned.gradient(problem.start)) < 1e-5
         assert relative(operator.normal(problem.start) * scanned.scale, term_of(scan).normal(problem.start)) < 1e-5
+        assert relative(operator.adjoint(sinogram), scan.adjoint(sinogram)) < 1e-5
 
 
 def test_by_hand_projects_as_we_do(problem, scan):
@@ -532,15 +533,15 @@ def test_the_papers_methods_have_the_least_staleness(problem, monkeypatch, cores
     assert solvers["SG"].minibatch == ANGLES // 3 and solvers["BG"].minibatch is None
 
 
-@pytest.mark.parametrize("environment", ["deepinv", "scico"])
-def test_the_peers_run(problem, tmp_path, environment):
+@pytest.mark.parametrize("name", ["deepinv-red-gd", "deepinv-pnp-admm-astra", "scico-admm-jax", "scico-apgm-astra"])
+def test_the_peers_run(problem, tmp_path, name):
     """Where `scripts/bench_peers.py` has made their environments, in .peers of the checkout."""
-    python = ROOT / ".peers" / "environments" / environment / "bin" / "python"
-    if not python.exists():
-        pytest.skip(f"needs {python}, which scripts/bench_peers.py makes")
     from peers.methods import METHODS
 
-    method = next(method for method in METHODS.values() if method.environment == environment)
+    method = METHODS[name]
+    python = ROOT / ".peers" / "environments" / str(method.environment) / "bin" / "python"
+    if not python.exists():
+        pytest.skip(f"needs {python}, which scripts/bench_peers.py makes")
     settings = method.fixed | {axis.name: axis.values[-1] for axis in method.axes}
     trials = tmp_path / "trials.json"
     trials.write_text(json.dumps([{"output": str(tmp_path / "out"), "settings": settings, "seconds": 0.5}]))

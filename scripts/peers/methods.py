@@ -6,7 +6,7 @@ weight is the same in all of them, the denoiser's weight beside a data term of n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 
@@ -58,8 +58,8 @@ WEIGHT = TAU._replace(name="weight")
 SHARE = WEIGHT._replace(most=1.0)
 # Before tau or weight: with more of them a smaller tau is best.
 CG = Axis("cg", (4, 8, 16), 2, least=1, most=64, begin=1)
-# By hand, where a preconditioner may do with fewer. It comes last: once with what is best with it.
-HAND_CG, PRECONDITIONED = Axis("cg", (2, 4, 8, 16), 2, 1, 64, begin=2), Axis("preconditioned", (False, True), begin=1)
+# With a preconditioner fewer may do. It is left out last: first comes what is best with it.
+FEWER_CG, PRECONDITIONED = Axis("cg", (2, 4, 8, 16), 2, 1, 64, begin=2), Axis("preconditioned", (False, True), begin=1)
 # Of the authors' structure, above 1/(L + 2τ).
 FACTOR = Axis("factor", (1.0, 2.0, 4.0), 2, most=16.0)
 
@@ -84,7 +84,7 @@ def _methods() -> list[Method]:
             name=f"hand-{algorithm}-{projector}",
             title=f"by hand: {words}, {parts}",
             fixed={"algorithm": algorithm, "projector": projector},
-            axes=(HAND_CG, TAU, PRECONDITIONED) if algorithm == "admm" else (TAU,),
+            axes=(FEWER_CG, TAU, PRECONDITIONED) if algorithm == "admm" else (TAU,),
             **_HAND,
         )
         for algorithm, words in (("nesterov", "RED by Nesterov"), ("admm", "PnP-ADMM"))
@@ -95,26 +95,35 @@ def _methods() -> list[Method]:
 
 def _deepinv() -> list[Method]:
     anderson = Axis("anderson", (False, True))
+    order = Axis("g_first", (False, True))
     axes = {
         "RED-GD": (WEIGHT, Axis("stepsize", (1.0, 1.9)), anderson),
         "RED-PGD": (CG, WEIGHT, Axis("stepsize", (0.25, 0.5, 1.0), begin=1)),
         "PnP-FISTA": (SHARE, Axis("stepsize", (1.0,))),
-        "PnP-ADMM": (CG, WEIGHT, Axis("beta", (1.0,))),
+        "PnP-ADMM": (CG, WEIGHT, order, Axis("beta", (1.0,))),
     }
-    return [
+    own = [
         Method(
             name=f"deepinv-{algorithm.lower()}",
             title=f"deepinv, {algorithm}",
-            fixed={"algorithm": algorithm},
+            fixed={"algorithm": algorithm, "projector": "own"},
             axes=found,
             **_DEEPINV,
         )
         for algorithm, found in axes.items()
     ]
+    astra = replace(
+        own[-1],
+        name=f"{own[-1].name}-astra",
+        title=f"{own[-1].title}, ASTRA",
+        fixed=own[-1].fixed | {"projector": "astra"},
+    )
+    return [*own, astra]
 
 
 def _scico() -> list[Method]:
-    axes = {"PnP-ADMM": (CG, WEIGHT), "PnP-APGM": (SHARE,)}
+    step = Axis("step", ("constant", "adaptive", "robust"))
+    axes = {"PnP-ADMM": (FEWER_CG, WEIGHT, PRECONDITIONED), "PnP-APGM": (SHARE, step)}
     return [
         Method(
             name=f"scico-{algorithm.lower().removeprefix('pnp-')}-{projector}",

@@ -46,7 +46,8 @@ HOW = """\
 - **The best SNR** is the highest on the way: whoever peaks early is taken to have stopped there. The common level of
   a row is {below} dB below the lower one of its best SNR and ours.
 - **The machine** may be shared: others kept {others:.2f} cores busy on average in the run they disturbed most.{verdict}
-- deepinv's `TomographyWithAstra` runs on CUDA only, so deepinv has its own CPU operator.
+- deepinv's `TomographyWithAstra` runs on CUDA only, so deepinv has its own CPU operator, and in one row ASTRA on
+  processes as by hand.
 
 ## Settings found
 
