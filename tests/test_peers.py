@@ -357,8 +357,32 @@ def test_a_peer_that_wins_is_said_to():
     assert "Of 2 others these reach our best − 0.1 dB within the time: Rival." in text
     assert "None of them is faster" not in text
     lines = table(rows).splitlines()
-    assert lines[3] == "| Rival | 1.0 | 38.50 | 37.90 | 2 | 4 | 0.50 | 2 |"
-    assert lines[4] == "| Slug | 1.0 | 36.00 | 35.90 | 16 | 4 | 4.00 | not reached |"
+    assert lines[3] == "| Rival | 1.0 |  | 38.50 | 37.90 | 2 | 4 | 0.50 | 2 |"
+    assert lines[4] == "| Slug | 1.0 |  | 36.00 | 35.90 | 16 | 4 | ≥ 4.00 | not reached |"
+
+
+def test_who_still_rises_to_a_level_of_its_own_is_marked():
+    from peers.verdict import RISING_NOTE, table
+
+    peaked, higher = curve([0, 9, 16], [25, 36, 35.5]), curve([0, 9, 16], [25, 36, 39])
+    lines = table(rows_of(ours=curve(*OURS), peaked=peaked, higher=higher))
+    assert "≥" not in lines
+    text = table(rows_of(ours=curve(*OURS), peaked=peaked, rising=curve([0, 9, 16], [25, 30, 36])))
+    assert text.count("| ≥ ") == 1 and "| 4 | ≥ 4.00 |" in text.splitlines()[4]
+    assert text.endswith(f"|\n\n{RISING_NOTE}")
+
+
+def test_few_iterations_are_marked():
+    from peers.verdict import FEW_NOTE, table
+
+    def run(count):
+        return curve(*OURS, notes={"iterations": count})
+
+    text = table(rows_of(ours=curve(*OURS, notes={"sweeps": 99.7}), few=run(4), enough=run(5)))
+    lines = text.splitlines()
+    assert "| Few \\* | 1.0 | 4 |" in text and "| Enough | 1.0 | 5 |" in text and "| 1.0 | 100 |" in lines[2]
+    assert text.endswith(f"|\n\n{FEW_NOTE}")
+    assert "\\*" not in table(rows_of(ours=curve(*OURS), enough=run(5)))
 
 
 def test_only_the_nearest_of_many_are_named():

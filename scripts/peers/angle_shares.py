@@ -58,7 +58,8 @@ def shares(count: int, parts: int) -> list[slice]:
 def serve(folder: str, projector: str, angles: slice, names: tuple[str, str], pipe: Any) -> None:
     """A process, told a word and maybe a sinogram r of its angles.
 
-    "measure" keeps r as y; "forward" answers A x; "adjoint" makes Aᵀ r its share, "normal" AᵀA x, "gradient" Aᵀ(A x − y).
+    "measure" keeps r as y, "forward" answers A x; its share is Aᵀ r by "adjoint", AᵀA x by "normal", Aᵀ(A x − y) by
+    "gradient".
     """
     problem = Problem.load(Path(folder))
     pair = PAIRS[projector](problem, angles)

@@ -30,8 +30,6 @@ from .problem import Problem, norm_squared
 from .trial import Clock, Outcome, Runner, Settings, run_trials
 
 STEPS = {"constant": PGMStepSize, "adaptive": AdaptiveBBStepSize, "robust": RobustLineSearchStepSize}
-# Angles that a projector of twice the size has at a time: JAX's holds a few numbers of every pixel for each.
-ANGLES_AT_ONCE = 16
 
 
 class Denoiser(functional.Functional):  # type: ignore[misc]
@@ -62,32 +60,33 @@ class Scico(Runner):
     def _term(self, projector: str) -> Any:
         """½‖A x − y‖²/‖A‖² of its own data."""
         if projector not in self._terms:
-            problem, operator = self.problem, self._projector(projector, self.problem.angles)
+            problem, operator = self.problem, self._projector(projector)
             measured = jnp.asarray(problem.noisy(operator(jnp.asarray(problem.reference))))
             squared = norm_squared(lambda image: operator.adj(operator(jnp.asarray(image))), problem.size)
             self._terms[projector] = loss.SquaredL2Loss(y=measured, A=operator, scale=0.5 / squared)
         return self._terms[projector]
 
-    def _projector(self, name: str, angles: Any, times: int = 1) -> Any:
-        """Of an image and a detector so many times as wide."""
-        problem = self.problem
-        shape, detectors = (times * problem.size, times * problem.size), times * problem.detectors
+    def _projector(self, name: str) -> Any:
+        shape, problem = self.problem.reference.shape, self.problem
         if name == "astra":
-            return scico_astra.XRayTransform2D(shape, detectors, 1.0, angles, device="cpu")
+            return scico_astra.XRayTransform2D(shape, problem.detectors, 1.0, problem.angles, device="cpu")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return XRayTransform2D(shape, angles, dx=1.0, det_count=detectors)
+            return XRayTransform2D(shape, problem.angles, dx=1.0, det_count=problem.detectors)
 
     def _symbol(self, name: str) -> Any:
-        """ĥ/‖A‖² of the image padded to twice its sides, from AᵀA of one pixel in the middle."""
+        """ĥ/‖A‖² of the image padded to twice its sides; h from AᵀA of the pixels in two corners."""
         if name not in self._symbols:
-            size, angles = self.problem.size, self.problem.angles
-            point = jnp.zeros((2 * size, 2 * size), jnp.float32).at[size, size].set(1)
-            parts = np.array_split(angles, -(-len(angles) // ANGLES_AT_ONCE))
-            operators = (self._projector(name, part, 2) for part in parts)
-            spread = sum(np.asarray(operator.adj(operator(point))) for operator in operators)
-            spread = jnp.roll(jnp.asarray(spread), (-size, -size), (0, 1))
-            self._symbols[name] = 2 * self._term(name).scale * jnp.maximum(jnp.fft.rfft2(spread).real, 0)
+            term, size = self._term(name), self.problem.size
+
+            def spread(col: int) -> Any:
+                point = jnp.zeros((size, size), jnp.float32).at[0, col].set(1)
+                return term.A.adj(term.A(point))
+
+            # One half of h, the other is its mirror image.
+            half = jnp.zeros((2 * size, 2 * size), jnp.float32).at[:size, :size].set(spread(0))
+            half = half.at[1:size, size + 1 :].set(spread(size - 1)[1:, :-1]).at[0, 0].multiply(0.5)
+            self._symbols[name] = 2 * term.scale * jnp.maximum(2 * jnp.fft.rfft2(half).real, 0)
         return self._symbols[name]
 
     def _precondition(self, settings: Settings) -> Any:
