@@ -557,7 +557,10 @@ def test_the_papers_methods_have_the_least_staleness(problem, monkeypatch, cores
     assert solvers["SG"].minibatch == ANGLES // 3 and solvers["BG"].minibatch is None
 
 
-@pytest.mark.parametrize("name", ["deepinv-red-gd", "deepinv-pnp-admm-astra", "scico-admm-jax", "scico-apgm-astra"])
+SCICO_ROWS = ("scico-admm-jax", "scico-admm-svmbir", "scico-apgm-astra")
+
+
+@pytest.mark.parametrize("name", ["deepinv-red-gd", "deepinv-pnp-admm-astra", *SCICO_ROWS])
 def test_the_peers_run(problem, tmp_path, name):
     """Where `scripts/bench_peers.py` has made their environments, in .peers of the checkout."""
     from peers.methods import METHODS

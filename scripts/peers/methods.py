@@ -124,7 +124,15 @@ def _deepinv() -> list[Method]:
 def _scico() -> list[Method]:
     step = Axis("step", ("constant", "adaptive", "robust"))
     axes = {"PnP-ADMM": (FEWER_CG, WEIGHT, PRECONDITIONED), "PnP-APGM": (SHARE, step)}
-    return [
+    passes = Axis("passes", (2, 4, 8), 2, least=1, most=64)
+    svmbir = Method(
+        name="scico-admm-svmbir",
+        title="SCICO, PnP-ADMM, svmbir",
+        fixed={"algorithm": "PnP-ADMM", "projector": "svmbir"},
+        axes=(passes, WEIGHT),
+        **_SCICO,
+    )
+    rows = [
         Method(
             name=f"scico-{algorithm.lower().removeprefix('pnp-')}-{projector}",
             title=f"SCICO, {algorithm}, {words}",
@@ -135,6 +143,7 @@ def _scico() -> list[Method]:
         for algorithm, found in axes.items()
         for projector, words in (("jax", "its JAX projector"), ("astra", "ASTRA"))
     ]
+    return [*rows, svmbir]
 
 
 METHODS = {method.name: method for method in _methods()}

@@ -4,10 +4,13 @@ Projectors: "jax", scico.linop.XRayTransform2D (pixels one unit wide: it warns t
 are its own); "astra", scico.linop.xray.astra.XRayTransform2D, ASTRA's `line` projector on the CPU. The data term is
 normalized, ‖A‖² = 1. ADMM's conjugate gradients begin at the last image. With the JAX projector they are JAX's,
 compiled as one program: with 8 of them, a step at 128² takes 0.10 s instead of the 0.35 s of SCICO's own. ASTRA, which
-JAX calls back, hung in such a program at 400² on one core, and has SCICO's own.
+JAX calls back, hung in such a program at 400² on one core, and has SCICO's own. A third projector, "svmbir", comes with
+the proximal map of its data term by coordinate descent, for ADMM as in SCICO's example "PPP (with BM3D) CT (ADMM with
+Fast SVMBIR Prox)"; it keeps its system matrix in files of the user's cache.
 
 Settings: "algorithm" ("PnP-ADMM", "PnP-APGM"), "projector", "weight"; for ADMM "cg", iterations a subproblem, and
-"preconditioned"; for APGM "step", one of STEPS (none of them evaluates the denoiser's functional).
+"preconditioned", or "passes" of svmbir's over the image; for APGM "step", one of STEPS (none of them evaluates the
+denoiser's functional).
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import numpy as np
 from scico import functional, linop, loss
 from scico.linop.xray import XRayTransform2D
 from scico.linop.xray import astra as scico_astra
+from scico.linop.xray import svmbir as scico_svmbir
 from scico.optimize import ADMM, AcceleratedPGM
 from scico.optimize.admm import LinearSubproblemSolver
 from scico.optimize.pgm import AdaptiveBBStepSize, PGMStepSize, RobustLineSearchStepSize
@@ -49,7 +53,7 @@ class Denoiser(functional.Functional):  # type: ignore[misc]
 class Scico(Runner):
     """Both algorithms on one projector after the other."""
 
-    packages = ("numpy", "scico", "jax", "jaxlib", "flax", "astra-toolbox")
+    packages = ("numpy", "scico", "jax", "jaxlib", "flax", "astra-toolbox", "svmbir")
 
     def __init__(self, problem: Problem, cores: int) -> None:
         super().__init__(problem, cores)
@@ -68,6 +72,8 @@ class Scico(Runner):
 
     def _projector(self, name: str) -> Any:
         shape, problem = self.problem.reference.shape, self.problem
+        if name == "svmbir":
+            return scico_svmbir.XRayTransform(shape, jnp.asarray(problem.angles), problem.detectors)
         if name == "astra":
             return scico_astra.XRayTransform2D(shape, problem.detectors, 1.0, problem.angles, device="cpu")
         with warnings.catch_warnings():
@@ -105,9 +111,11 @@ class Scico(Runner):
         """Steps to compile what they take, then from the start again under the clock."""
         term, start = self._term(settings["projector"]), jnp.asarray(self.problem.start)
         if settings["algorithm"] == "PnP-ADMM":
-            solver = self._admm(term, settings, start)
+            make = self._admm_by_svmbir if settings["projector"] == "svmbir" else self._admm
+            solver = make(term, settings, start)
             solver.step()
-            solver.x, solver.z_list, solver.u_list = start, [start], [jnp.zeros_like(start)]
+            count = len(solver.z_list)
+            solver.x, solver.z_list, solver.u_list = start, count * [start], count * [jnp.zeros_like(start)]
         else:
             prior, step = Denoiser(self._residual, settings["weight"]), STEPS[settings["step"]]
             compiling, solver = (AcceleratedPGM(term, prior, 1.0, start, step_size=step()) for _ in range(2))
@@ -129,6 +137,14 @@ class Scico(Runner):
             inner.cg = jax.jit(inner.cg, static_argnums=0, static_argnames=tuple(options))
         prior, identity = Denoiser(self._residual, 1.0), linop.Identity(start.shape)
         return ADMM(term, [prior], [identity], [settings["weight"]], x0=start, subproblem_solver=inner)
+
+    def _admm_by_svmbir(self, term: Any, settings: Settings, start: Any) -> Any:
+        """With the data term as a second functional, whose proximal map takes it as ½‖A x − y‖²."""
+        passes = {"maxiter": settings["passes"], "ctol": 0.0}
+        data = scico_svmbir.SVMBIRSquaredL2Loss(y=term.y, A=term.A, scale=0.5, prox_kwargs=passes)
+        penalty, identity = settings["weight"] / (2 * term.scale), linop.Identity(start.shape)
+        functionals, inner = [data, Denoiser(self._residual, 1.0)], LinearSubproblemSolver(cg_kwargs={"maxiter": 2})
+        return ADMM(None, functionals, 2 * [identity], 2 * [penalty], x0=start, subproblem_solver=inner)
 
 
 if __name__ == "__main__":

@@ -126,7 +126,7 @@ HEAD = (
     "| method | setup, s | iterations | best SNR, dB | common level, dB | its s to it | ours | its / ours "
     "| s to {target:.2f} dB |\n|---|---|---|---|---|---|---|---|---|\n"
 )
-FEW_NOTE = f"\\* Fewer than {FEW} iterations: its times are those of one or two, and it is too early to judge it."
+FEW_NOTE = f"\\* Fewer than {FEW} iterations: its times are coarse, and where it would end is open."
 RISING_NOTE = "≥ Its SNR still rises at the end, below ours: the common level depends on the budget."
 
 
