@@ -152,7 +152,7 @@ class ByHand(Runner):
             self._network.of_array(problem.start)
             solve = ALGORITHMS[settings["algorithm"]]
             if settings.get("preconditioned", False):
-                solve = partial(solve, precondition=cone_filter(problem, scale, settings["tau"], self.cores))
+                solve = partial(solve, precondition=cone_filter(problem, float(scale), settings["tau"], self.cores))
             clock = Clock(problem, seconds, begun)
             term = Term(lambda x: scale * operator.gradient(x), lambda x: scale * operator.normal(x))
             for image in solve(problem.start, term, self._network.of_array, settings):
