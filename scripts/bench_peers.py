@@ -31,7 +31,7 @@ from asyncred_gpu.solver import choose_scale
 from peers.methods import METHODS, OURS, Method
 from peers.problem import SPARE_DETECTORS, Problem
 from peers.report import Found, processor, write_report
-from peers.search import search
+from peers.search import Tuned, search
 from peers.trials import Laboratory
 from peers.verdict import Curve
 
@@ -109,21 +109,22 @@ def make_problem(folder: Path, image: str, shape: Shape, noise_db: float, sigma:
 def compare_on(shape: Shape, laboratory: Laboratory, options: argparse.Namespace) -> Found:
     """Tune every method on the other image, run it on the retina."""
     problems = laboratory.work / "problems"
-    tuning, final = (
+    other, final = (
         make_problem(problems, image, each, options.noise_db, options.sigma)
         for image, each in (("camera", shape.half), ("retina", shape))
     )
-    curves, settings = {}, {}
+    curves, tuning = {}, {}
     for name in options.methods:
         method = METHODS[name]
-        settings[name] = tuned(method, laboratory, tuning, options.tune_budget)
-        curves[name] = laboratory.run(method, final, [settings[name]], options.budget)[0]
-        print(f"{shape.named('retina')}, {name}: {said(curves[name])} with {settings[name]}", flush=True)
+        tuning[name] = tuned(method, laboratory, other, options.tune_budget)
+        settings = tuning[name].settings
+        curves[name] = laboratory.run(method, final, [settings], options.budget)[0]
+        print(f"{shape.named('retina')}, {name}: {said(curves[name])} with {settings}", flush=True)
     tuned_on = f"{shape.half.size}² from {shape.half.angles} angles"
-    return Found(shape.named("peers"), shape.title, curves, settings, tuned_on)
+    return Found(shape.named("peers"), shape.title, curves, tuning, tuned_on)
 
 
-def tuned(method: Method, laboratory: Laboratory, problem: Path, seconds: float) -> dict[str, object]:
+def tuned(method: Method, laboratory: Laboratory, problem: Path, seconds: float) -> Tuned:
     """The settings found on this problem."""
     printed = set()
 

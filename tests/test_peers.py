@@ -155,6 +155,13 @@ def test_shares_of_angles_are_all_of_them():
 # --- by hand ---------------------------------------------------------------------------------------------------------
 
 
+def term_of(scan):
+    """As the loops by hand are given it."""
+    from peers.run_by_hand import Term
+
+    return Term(scan.gradient, lambda image: np.float32(scan.scale) * scan.adjoint(scan.forward(image)))
+
+
 @pytest.mark.parametrize("algorithm", ["nesterov", "admm"])
 def test_by_hand_ends_where_red_does(problem, scan, algorithm):
     """Nesterov at ∇g + τR = 0; ADMM at D(x + u) = x with τu = −∇g, which isn't quite the same."""
@@ -165,7 +172,7 @@ def test_by_hand_ends_where_red_does(problem, scan, algorithm):
     def residual(image):
         return 0.5 * (image - (np.roll(image, 1, 0) + np.roll(image, -1, 0)) / 2)
 
-    steps = ALGORITHMS[algorithm](problem.start, scanned.gradient, residual, {"tau": 0.1, "cg": 4})
+    steps = ALGORITHMS[algorithm](problem.start, term_of(scanned), residual, {"tau": 0.1, "cg": 4})
     image = next(image for count, image in enumerate(steps) if count == 150)
     slope = scanned.gradient(image)
     if algorithm == "nesterov":
@@ -176,6 +183,68 @@ def test_by_hand_ends_where_red_does(problem, scan, algorithm):
     dual = -slope / 0.1
     assert np.linalg.norm(residual(image + dual) - dual) < 1e-2 * np.linalg.norm(dual)
     assert np.linalg.norm(residual(image) - dual) > 1e-2 * np.linalg.norm(dual)
+
+
+@pytest.mark.parametrize("off", [1, 10])
+def test_the_cone_filter_nearly_inverts_the_scan(problem, scan, off):
+    from peers.cone_filter import cone_filter
+    from peers.run_by_hand import conjugate_gradients, same
+
+    right = np.random.default_rng(5).standard_normal((SIZE, SIZE)).astype(np.float32)
+
+    def normal(image):
+        return scan.gradient(image) + np.float32(TAU) * image
+
+    def error(precondition):
+        image, rest = conjugate_gradients(normal, np.zeros_like(right), right, 3, precondition)
+        true_rest = right - normal(image)
+        assert relative(rest, true_rest) < 1e-3
+        return np.linalg.norm(true_rest) / np.linalg.norm(right)
+
+    filtered = cone_filter(problem, scan.scale, off * TAU, 1)
+    assert (error(filtered) < 0.3 * error(same)) == (off == 1)
+
+
+@pytest.mark.parametrize("iterations", [9, 10, 11])
+def test_the_carried_residual_is_that_of_the_equation(problem, scan, monkeypatch, iterations):
+    from peers import run_by_hand
+
+    scanned = scan.with_measurements(problem.noisy(scan.forward(problem.reference)))
+
+    def reached():
+        steps = run_by_hand.admm(problem.start, term_of(scanned), lambda x: 0.3 * x, {"tau": 0.1, "cg": 2})
+        return next(image for count, image in enumerate(steps) if count == iterations)
+
+    carried = reached()
+    monkeypatch.setattr(run_by_hand, "RENEWED", 1)
+    assert relative(carried, reached()) < 1e-5
+    monkeypatch.setattr(run_by_hand, "conjugate_gradients", lambda normal, x, rest, *_: (x + 0.5 * rest, rest))
+    assert relative(carried, reached()) > 1e-2
+
+
+def test_shares_of_angles_add_up(problem, scan):
+    from peers.angle_shares import AngleShares
+
+    with AngleShares(problem, "matrix", 2) as operator:
+        sinogram = problem.noisy(operator.forward(problem.reference))
+        assert relative(operator.forward(problem.start), scan.forward(problem.start)) < 1e-5
+        operator.measure(sinogram)
+        scanned = scan.with_measurements(sinogram)
+        assert relative(operator.gradient(problem.start) * scanned.scale, scanned.gradient(problem.start)) < 1e-5
+        assert relative(operator.normal(problem.start) * scanned.scale, term_of(scan).normal(problem.start)) < 1e-5
+        assert relative(operator.adjoint(sinogram), scan.adjoint(sinogram)) < 1e-5
+
+
+def test_by_hand_projects_as_we_do(problem, scan):
+    from peers.run_by_hand import OurProjector
+
+    projector = OurProjector(problem)
+    sinogram = problem.noisy(projector.forward(problem.reference))
+    projector.measure(sinogram)
+    scanned = scan.with_measurements(sinogram)
+    assert relative(projector.gradient(problem.start) * scanned.scale, scanned.gradient(problem.start)) < 1e-6
+    assert relative(projector.normal(problem.start) * scanned.scale, term_of(scan).normal(problem.start)) < 1e-6
+    assert relative(projector.gradient(problem.start), projector.normal(problem.start)) > 0.1
 
 
 # --- times, tuning, report -------------------------------------------------------------------------------------------
@@ -222,17 +291,49 @@ def test_tuning_finds_the_best_even_beyond_the_grid(best, step):
 
     run, tried = measured(best, step)
     axes = (Axis("tau", (0.005, 0.01, 0.02), 2), Axis("step", (1, 2)))
-    assert search(axes, {"method": "m"}, run) == {"method": "m", "tau": best, "step": step}
+    found = search(axes, {"method": "m"}, run)
+    assert found.settings == {"method": "m", "tau": best, "step": step}
+    assert min(found.tried["tau"]) < best < max(found.tried["tau"])
     assert len(set(tried)) < 14
 
 
-def test_tuning_stays_below_the_most():
+@pytest.mark.parametrize(("best", "found", "end"), [(64, 16, "highest"), (0.5, 2, "lowest"), (8, 8, None)])
+def test_tuning_stays_within_its_limits_and_says_so(best, found, end):
+    from peers.methods import Axis
+    from peers.search import at_an_end, search
+
+    run, tried = measured(best, 0)
+    tuned = search((Axis("tau", (4, 8), 2, least=2, most=16),), {"step": 0}, run)
+    assert tuned.settings["tau"] == found and isinstance(tuned.settings["tau"], int)
+    assert {tau for tau, _ in tried} == set(tuned.tried["tau"])
+    assert at_an_end(tuned) == ({"tau": end} if end else {})
+
+
+def test_an_axis_begins_where_it_says():
     from peers.methods import Axis
     from peers.search import search
 
-    run, tried = measured(1.0, 0)
-    assert search((Axis("tau", (0.1, 0.2), 2, 0.4),), {"step": 0}, run)["tau"] == 0.4
-    assert max(tau for tau, _ in tried) == 0.4
+    run, tried = measured(0.01, 1)
+    search((Axis("tau", (0.005, 0.01)), Axis("step", (1, 2, 4), begin=2)), {}, run)
+    assert tried[:2] == [(0.005, 4), (0.01, 4)]
+
+
+def test_only_numbers_that_were_tuned_have_ends():
+    from peers.search import Tuned, at_an_end
+
+    tried = {"a": (False, True), "b": ("x", "y"), "c": (1.0,), "d": (1, 2), "e": (1, 2, 3)}
+    assert at_an_end(Tuned({"a": True, "b": "x", "c": 1.0, "d": 2, "e": 2}, tried)) == {"d": "highest"}
+
+
+def test_every_method_can_begin():
+    from peers.methods import METHODS
+
+    for method in METHODS.values():
+        assert all(axis.begin < len(axis.values) for axis in method.axes)
+        ordered = [axis.values for axis in method.axes if not isinstance(axis.values[0], bool | str)]
+        assert all(list(values) == sorted(values) for values in ordered)
+        names = [axis.name for axis in method.axes]
+        assert "cg" not in names or names.index("cg") < min(names.index(n) for n in ("tau", "weight") if n in names)
 
 
 def rows_of(**curves):
@@ -256,8 +357,32 @@ def test_a_peer_that_wins_is_said_to():
     assert "Of 2 others these reach our best − 0.1 dB within the time: Rival." in text
     assert "None of them is faster" not in text
     lines = table(rows).splitlines()
-    assert lines[3] == "| Rival | 1.0 | 38.50 | 37.90 | 2 | 4 | 0.50 | 2 |"
-    assert lines[4] == "| Slug | 1.0 | 36.00 | 35.90 | 16 | 4 | 4.00 | not reached |"
+    assert lines[3] == "| Rival | 1.0 |  | 38.50 | 37.90 | 2 | 4 | 0.50 | 2 |"
+    assert lines[4] == "| Slug | 1.0 |  | 36.00 | 35.90 | 16 | 4 | ≥ 4.00 | not reached |"
+
+
+def test_who_still_rises_to_a_level_of_its_own_is_marked():
+    from peers.verdict import RISING_NOTE, table
+
+    peaked, higher = curve([0, 9, 16], [25, 36, 35.5]), curve([0, 9, 16], [25, 36, 39])
+    lines = table(rows_of(ours=curve(*OURS), peaked=peaked, higher=higher))
+    assert "≥" not in lines
+    text = table(rows_of(ours=curve(*OURS), peaked=peaked, rising=curve([0, 9, 16], [25, 30, 36])))
+    assert text.count("| ≥ ") == 1 and "| 4 | ≥ 4.00 |" in text.splitlines()[4]
+    assert text.endswith(f"|\n\n{RISING_NOTE}")
+
+
+def test_few_iterations_are_marked():
+    from peers.verdict import FEW_NOTE, table
+
+    def run(count):
+        return curve(*OURS, notes={"iterations": count})
+
+    text = table(rows_of(ours=curve(*OURS, notes={"sweeps": 99.7}), few=run(4), enough=run(5)))
+    lines = text.splitlines()
+    assert "| Few \\* | 1.0 | 4 |" in text and "| Enough | 1.0 | 5 |" in text and "| 1.0 | 100 |" in lines[2]
+    assert text.endswith(f"|\n\n{FEW_NOTE}")
+    assert "\\*" not in table(rows_of(ours=curve(*OURS), enough=run(5)))
 
 
 def test_only_the_nearest_of_many_are_named():
@@ -282,19 +407,25 @@ def test_nobody_wins_and_one_failed():
 def test_the_report_has_every_setting(tmp_path):
     from peers.methods import METHODS
     from peers.report import Found, write_report
+    from peers.search import Tuned
 
     facts = {"arguments": "", "cores": 2, "processor": "P", "budget": 5, "tune": 1, "noise_db": 70, "sigma": 5}
     curves = {name: curve(*OURS, versions={"numpy": "2"}, others_cores=0.2) for name in METHODS}
-    settings = {name: {axis.name: axis.values[0] for axis in METHODS[name].axes} for name in METHODS}
-    page = write_report(tmp_path, Found("peers_32x9", "32²", curves, settings, "16²"), facts)
+    begun = {name: {axis.name: axis.values[axis.begin] for axis in METHODS[name].axes} for name in METHODS}
+    tuning = {name: Tuned(settings, {}) for name, settings in begun.items()}
+    tuning["ours"] = Tuned({"tau": 0.02}, {"tau": (0.01, 0.02)})
+    page = write_report(tmp_path, Found("peers_32x9", "32²", curves, tuning, "16²"), facts)
     text = page.read_text()
     assert all(text.count(f"| {method.title} |") == 2 for method in METHODS.values())
+    assert f"Still at an end of the values tried are: {METHODS['ours'].title}: tau 0.02 (highest)." in text
     assert "others kept 0.20 cores busy" in text and "camera (16²)" in text and "too much" not in text
     assert "(peers_32x9.png)" in text and (tmp_path / "peers_32x9.png").stat().st_size > 10_000
     assert len(json.loads((tmp_path / "peers_32x9.json").read_text())["rows"]) == len(METHODS)
     disturbed = {"ours": curve(*OURS, others_cores=0.4)}
-    page = write_report(tmp_path, Found("peers_64x9", "64²", disturbed, {"ours": settings["ours"]}, "32²"), facts)
-    assert "**That is too much**" in page.read_text()
+    page = write_report(
+        tmp_path, Found("peers_64x9", "64²", disturbed, {"ours": Tuned({"tau": 0.02}, {})}, "32²"), facts
+    )
+    assert "**That is too much**" in page.read_text() and "No best value is at an end" in page.read_text()
 
 
 def test_methods_have_looks_of_their_own():
@@ -303,7 +434,8 @@ def test_methods_have_looks_of_their_own():
 
     lines = peers_figure("", {name: curve(*OURS) for name in METHODS}).axes[0].lines
     assert len(lines) == len(METHODS)
-    assert len({(line.get_color(), str(line.get_linestyle())) for line in lines}) == len(METHODS)
+    # get_linestyle calls all dashes alike.
+    assert len({(line.get_color(), line.get_linestyle(), str(line._dash_pattern)) for line in lines}) == len(METHODS)
 
 
 # --- runners ---------------------------------------------------------------------------------------------------------
@@ -317,6 +449,21 @@ def test_the_torch_denoiser_is_ours(problem, network):
     expected = SCALE * network.interior(padded)[0, 0].numpy()
     assert relative(found, expected) < 1e-6
     assert relative(TorchDnCNN(problem.weights, 1.0, "float32").of_array(problem.start), expected) > 1e-3
+
+
+@pytest.mark.parametrize("halo", [0, 1])
+def test_the_torch_denoiser_in_tiles_is_that_of_the_whole(problem, network, monkeypatch, halo):
+    from peers import dncnn_torch
+
+    denoiser = dncnn_torch.TorchDnCNN(problem.weights, SCALE, "float32")
+    image = np.random.default_rng(4).standard_normal((50, 33)).astype(np.float32)
+    whole = denoiser.of_array(image)
+    assert [len(dncnn_torch.tiles(side)) for side in (50, 33, 256, 512, 800)] == [1, 1, 1, 3, 4]
+    monkeypatch.setattr(dncnn_torch, "TILE", 16)
+    assert [part.stop - part.start for part in dncnn_torch.tiles(50)] == [17, 16, 17]
+    padded = denoiser.interior
+    monkeypatch.setattr(denoiser, "interior", lambda crop: padded(torch.roll(crop, halo, -1)))
+    assert np.array_equal(denoiser.of_array(image), whole) == (halo == 0)
 
 
 def test_a_failed_runner_is_a_line_of_the_table(problem, tmp_path):
@@ -344,15 +491,84 @@ def test_trials_are_made_once(problem, tmp_path):
     assert laboratory.run(method, problem.folder, settings, 0.2)[0] == first
 
 
-@pytest.mark.parametrize("environment", ["deepinv", "scico"])
-def test_the_peers_run(problem, tmp_path, environment):
-    """Where `scripts/bench_peers.py` has made their environments, in .peers of the checkout."""
-    python = ROOT / ".peers" / "environments" / environment / "bin" / "python"
-    if not python.exists():
-        pytest.skip(f"needs {python}, which scripts/bench_peers.py makes")
+def test_a_trial_is_made_anew_once_its_sources_change(tmp_path, monkeypatch):
+    from peers import sources
+    from peers.methods import METHODS
+    from peers.trials import Laboratory
+
+    (tmp_path / "run_deepinv.py").write_text("from .problem import Image\n")
+    (tmp_path / "problem.py").write_text("1\n")
+    (tmp_path / "figure.py").write_text("1\n")
+    monkeypatch.setattr(sources, "HERE", tmp_path)
+    method, laboratory = METHODS["deepinv-pnp-admm"], Laboratory(tmp_path, tmp_path, 1)
+    settings = {axis.name: axis.values[0] for axis in method.axes}
+
+    def stem(of=method):
+        return laboratory.stem(of, tmp_path, settings, 1.0)
+
+    first = stem()
+    (tmp_path / "figure.py").write_text("2\n")
+    assert stem() == first != stem(replace(method, fixed={}))
+    (tmp_path / "problem.py").write_text("2\n")
+    assert stem() != first
+
+
+def test_sources_are_what_is_imported():
+    from peers.sources import HERE, sources
+
+    def names(runner):
+        return {path.name for path in sources(HERE, runner)}
+
+    assert names("run_scico") == {"run_scico.py", "dncnn_jax.py", "problem.py", "trial.py"}
+    assert {"run_authors.py", "dncnn_torch.py", "joseph_matrix.py"} <= names("run_authors")
+    assert {"run_ours.py", "solver.py", "host_kernels.cpp", "dncnn.py"} <= names("run_ours")
+
+
+def test_runners_have_our_workers_allocator(problem, tmp_path, monkeypatch):
+    from peers import trials
     from peers.methods import METHODS
 
-    method = next(method for method in METHODS.values() if method.environment == environment)
+    given = {}
+
+    def run(command, *, env, **_):
+        given.update(env)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(trials.subprocess, "run", run)
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    method = METHODS["ours"]
+    trials.Laboratory(tmp_path, tmp_path, 1).run(method, problem.folder, [method.fixed | {"tau": 0.01}], 1.0)
+    assert {name for name in given if name.startswith("MALLOC_")} == trials.ALLOCATOR.keys()
+    assert (given["MALLOC_MMAP_MAX_"], given["OMP_NUM_THREADS"]) == ("0", "7")
+    assert len(trials.ALLOCATOR) == 3
+
+
+@pytest.mark.parametrize(("cores", "staleness"), [(1, 2), (3, 2), (4, 3)])
+def test_the_papers_methods_have_the_least_staleness(problem, monkeypatch, cores, staleness):
+    from asyncred_gpu import GpuAsyncRED
+    from peers.run_ours import METHODS, Ours
+
+    monkeypatch.setattr(GpuAsyncRED, "_default_workers", lambda _: cores)
+    runner = Ours(problem, cores)
+    solvers = {name: runner._solver({"method": name, "tau": TAU}) for name in METHODS if name != "GM-RED"}
+    assert solvers["BG"].parallelism.max_staleness == solvers["SG"].parallelism.max_staleness == staleness
+    assert solvers["default"].parallelism.max_staleness >= 4
+    assert (solvers["sync"].order, solvers["default"].order) == ("sync", "free")
+    assert solvers["SG"].minibatch == ANGLES // 3 and solvers["BG"].minibatch is None
+
+
+SCICO_ROWS = ("scico-admm-jax", "scico-admm-svmbir", "scico-apgm-astra")
+
+
+@pytest.mark.parametrize("name", ["deepinv-red-gd", "deepinv-pnp-admm-astra", *SCICO_ROWS])
+def test_the_peers_run(problem, tmp_path, name):
+    """Where `scripts/bench_peers.py` has made their environments, in .peers of the checkout."""
+    from peers.methods import METHODS
+
+    method = METHODS[name]
+    python = ROOT / ".peers" / "environments" / str(method.environment) / "bin" / "python"
+    if not python.exists():
+        pytest.skip(f"needs {python}, which scripts/bench_peers.py makes")
     settings = method.fixed | {axis.name: axis.values[-1] for axis in method.axes}
     trials = tmp_path / "trials.json"
     trials.write_text(json.dumps([{"output": str(tmp_path / "out"), "settings": settings, "seconds": 0.5}]))

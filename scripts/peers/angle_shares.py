@@ -56,7 +56,11 @@ def shares(count: int, parts: int) -> list[slice]:
 
 
 def serve(folder: str, projector: str, angles: slice, names: tuple[str, str], pipe: Any) -> None:
-    """A process: keeps a sinogram as y, answers "forward" with A x and "gradient" with Aᵀ(A x − y), of its angles."""
+    """A process, told a word and maybe a sinogram r of its angles.
+
+    "measure" keeps r as y, "forward" answers A x; its share is Aᵀ r by "adjoint", AᵀA x by "normal", Aᵀ(A x − y) by
+    "gradient".
+    """
     problem = Problem.load(Path(folder))
     pair = PAIRS[projector](problem, angles)
     memories = [SharedMemory(name) for name in names]
@@ -65,18 +69,21 @@ def serve(folder: str, projector: str, angles: slice, names: tuple[str, str], pi
     pipe.send("ready")
     while True:
         try:
-            message = pipe.recv()
+            word, rays = pipe.recv()
         except EOFError:
             break
-        if not isinstance(message, str):
-            measured = message
+        if word == "measure":
+            measured = rays
             continue
-        projected = np.asarray(pair.forward(image)).reshape(measured.shape)
-        if message == "forward":
-            pipe.send(projected)
-        else:
-            share[:] = np.asarray(pair.adjoint(projected - measured)).reshape(share.shape)
-            pipe.send("done")
+        if word != "adjoint":
+            rays = np.asarray(pair.forward(image)).reshape(measured.shape)
+        if word == "forward":
+            pipe.send(rays)
+            continue
+        if word == "gradient":
+            rays = rays - measured
+        share[:] = np.asarray(pair.adjoint(rays)).reshape(share.shape)
+        pipe.send("done")
 
 
 def _array(memory: SharedMemory, size: int) -> Image:
@@ -108,20 +115,36 @@ class AngleShares:
     def forward(self, image: Image) -> Image:
         """A x: (angles, detectors)."""
         self._image[:] = image
-        for pipe in self._pipes:
-            pipe.send("forward")
+        self._send("forward")
         return np.concatenate([pipe.recv() for pipe in self._pipes])
 
     def measure(self, sinogram: Image) -> None:
         """Set y, zero before: (angles, detectors)."""
-        for pipe, angles in zip(self._pipes, self._angles, strict=True):
-            pipe.send(sinogram[angles])
+        self._send("measure", sinogram)
+
+    def adjoint(self, sinogram: Image) -> Image:
+        """Aᵀ r: (angles, detectors) → (size, size)."""
+        self._send("adjoint", sinogram)
+        return self._sum()
 
     def gradient(self, image: Image) -> Image:
         """Aᵀ(A x − y)."""
         self._image[:] = image
-        for pipe in self._pipes:
-            pipe.send("gradient")
+        self._send("gradient")
+        return self._sum()
+
+    def normal(self, image: Image) -> Image:
+        """AᵀA x."""
+        self._image[:] = image
+        self._send("normal")
+        return self._sum()
+
+    def _send(self, word: str, sinogram: Image | None = None) -> None:
+        for pipe, angles in zip(self._pipes, self._angles, strict=True):
+            pipe.send((word, None if sinogram is None else np.ascontiguousarray(sinogram[angles])))
+
+    def _sum(self) -> Image:
+        """Of the shares, once all are done."""
         for pipe in self._pipes:
             pipe.recv()
         return np.asarray(np.sum(self._shares, axis=0), np.float32)

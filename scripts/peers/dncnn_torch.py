@@ -1,11 +1,13 @@
 """The benchmark's denoiser in torch alone: R_c(x) = c·R(x/c) of a whole image or a crop, for whoever has torch.
 
 R is a chain of 3×3 convolutions without padding, each but the last with a ReLU, as asyncred_gpu's `layers.py` runs it:
-channels_last, the first layer in float32 whatever the others are in.
+channels_last, the first layer in float32 whatever the others are in. A whole image is cut into tiles, as
+asyncred_gpu's `WholeResidual` does: the features of a tile stay in the caches.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .problem import Image
+
+# A tile's side, about.
+TILE = 200
 
 
 class TorchDnCNN:
@@ -36,8 +41,13 @@ class TorchDnCNN:
             self._layers.append((kernel, torch.from_numpy(weights[f"b{index}"]).to(dtype)))
 
     def residual(self, image: Tensor) -> Tensor:
-        """Of (n, 1, rows, cols), mirrored beyond the border."""
-        return self.interior(F.pad(image, 4 * (self.radius,), mode="reflect"))
+        """Of (n, 1, rows, cols), mirrored beyond the border, tile by tile."""
+        padded = F.pad(image, 4 * (self.radius,), mode="reflect")
+        found = torch.empty_like(image)
+        for rows, cols in product(*map(tiles, image.shape[-2:])):
+            crop = padded[..., rows.start : rows.stop + 2 * self.radius, cols.start : cols.stop + 2 * self.radius]
+            found[..., rows, cols] = self.interior(crop)
+        return found
 
     def interior(self, crop: Tensor) -> Tensor:
         """Of (n, 1, rows + 2·radius, cols + 2·radius): (n, 1, rows, cols) float32."""
@@ -51,6 +61,13 @@ class TorchDnCNN:
     def of_array(self, image: Image) -> Image:
         """`residual` of (rows, cols)."""
         return np.asarray(self.residual(torch.from_numpy(image)[None, None])[0, 0].numpy(), np.float32)
+
+
+def tiles(side: int) -> list[slice]:
+    """Equal parts of about TILE pixels, to a pixel."""
+    count = max(round(side / TILE), 1)
+    edges = [round(side * tile / count) for tile in range(count + 1)]
+    return [slice(first, last) for first, last in pairwise(edges)]
 
 
 def native_precision() -> str:

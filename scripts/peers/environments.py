@@ -12,8 +12,10 @@ from pathlib import Path
 
 # pip is called once a line: torchvision first, so that nothing takes another torch later.
 PINS: dict[str, tuple[tuple[str, ...], ...]] = {
-    "deepinv": (("torch==2.14.1", "torchvision==0.29.1"), ("deepinv==0.5.0",)),
-    "scico": (("scico==0.0.7", "jax==0.8.1", "jaxlib==0.8.1", "flax==0.12.0", "astra-toolbox==2.5.0"),),
+    "deepinv": (("torch==2.14.1", "torchvision==0.29.1"), ("deepinv==0.5.0", "astra-toolbox==2.5.0")),
+    "scico": (
+        ("scico==0.0.7", "jax==0.8.1", "jaxlib==0.8.1", "flax==0.12.0", "astra-toolbox==2.5.0", "svmbir==0.5.0"),
+    ),
 }
 
 

@@ -13,6 +13,7 @@ from asyncred_gpu.processor import processor_name
 
 from .figure import peers_figure
 from .methods import METHODS, OURS
+from .search import Tuned, at_an_end
 from .verdict import BELOW, Curve, Row, compare, sentences, table
 
 HEAD = """\
@@ -36,15 +37,19 @@ HOW = """\
   as theirs); JAX has float32.
 - **Clock.** The solver alone. What comes before is *setup*, beside it: norms, matrices, compilation, a first call,
   starting processes. The clock stands still while an SNR is computed; ours doesn't, and has the projection of the
-  start image added, which the others do under the clock. Every method is a process with {cores} cores.
+  start image added, which the others do under the clock. Every method is a process with {cores} cores, and has the
+  same settings of glibc's allocator as our workers.
 - **Settings** are tuned, for ours as for all others, on another image, scikit-image's camera ({tuned_on}),
   with {tune:g} s a trial: one setting after the other, twice if there are several; the value that first comes within
-  {below} dB of the best SNR of its row. Where the best is at an end of the grid of τ or what plays its part, the grid
-  goes on.
+  {below} dB of the best SNR of its row. Where the best is at an end of the grid of τ or what plays its part, of
+  conjugate gradients or of the authors' step, the grid goes on, to a limit. {ends}
+- **ADMM's conjugate gradients** by hand and in SCICO may be preconditioned with the scan's point spread, by FFT, which
+  is one of their settings; deepinv's take no preconditioner.
 - **The best SNR** is the highest on the way: whoever peaks early is taken to have stopped there. The common level of
   a row is {below} dB below the lower one of its best SNR and ours.
 - **The machine** may be shared: others kept {others:.2f} cores busy on average in the run they disturbed most.{verdict}
-- deepinv's `TomographyWithAstra` runs on CUDA only, so deepinv has its own CPU operator.
+- deepinv's `TomographyWithAstra` runs on CUDA only, so deepinv has its own CPU operator, and in one row ASTRA on
+  processes as by hand.
 
 ## Settings found
 
@@ -62,14 +67,14 @@ class Found:
 
     Args:
         name: of its files.
-        curves, settings: by the methods' names.
+        curves, tuning: by the methods' names.
         tuned_on: the tuning problem in words.
     """
 
     name: str
     title: str
     curves: Mapping[str, Curve]
-    settings: Mapping[str, Mapping[str, Any]]
+    tuning: Mapping[str, Tuned]
     tuned_on: str
 
     @property
@@ -85,16 +90,28 @@ def report_text(found: Found, facts: Mapping[str, Any]) -> str:
     others = max((float(curve.facts.get("others_cores", 0.0)) for curve in curves), default=0.0)
     verdict = DISTURBED if others > MOST_OTHERS else ""
     head = HEAD.format(**facts, title=found.title, name=found.name)
-    how = HOW.format(**facts, below=BELOW, others=others, verdict=verdict, tuned_on=found.tuned_on)
+    how = HOW.format(**facts, below=BELOW, others=others, verdict=verdict, tuned_on=found.tuned_on, ends=_ends(found))
     versions = f"Versions: {_versions(curves)}."
     return f"{head}{table(rows)}\n\n{sentences(rows)}\n\n{how}{_settings_table(found)}\n{versions}\n"
+
+
+def _ends(found: Found) -> str:
+    """Every setting whose best might lie further on."""
+    named = [
+        f"{METHODS[name].title}: {setting} {tuned.settings[setting]} ({end})"
+        for name, tuned in found.tuning.items()
+        for setting, end in at_an_end(tuned).items()
+    ]
+    if not named:
+        return "No best value is at an end of those tried."
+    return f"Still at an end of the values tried are: {'; '.join(named)}."
 
 
 def _settings_table(found: Found) -> str:
     """What was tuned."""
     lines = ["| method | settings |", "|---|---|"]
-    for name, settings in found.settings.items():
-        chosen = ", ".join(f"{axis.name} {settings[axis.name]}" for axis in METHODS[name].axes)
+    for name, tuned in found.tuning.items():
+        chosen = ", ".join(f"{axis.name} {tuned.settings[axis.name]}" for axis in METHODS[name].axes)
         lines.append(f"| {METHODS[name].title} | {chosen} |")
     return "\n".join(lines) + "\n"
 

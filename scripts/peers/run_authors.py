@@ -166,7 +166,8 @@ class Authors(Runner):
             shared["stop"].set()
             for worker in workers:
                 worker.join()
-            return clock.outcome(updates=sum(shared["updates"]), nonzeros=self._nonzeros)
+            updates = sum(shared["updates"])
+            return clock.outcome(iterations=updates / SIDE**2, updates=updates, nonzeros=self._nonzeros)
         finally:
             for worker in workers:
                 worker.kill()

@@ -4,19 +4,27 @@ Nesterov: x ← y − γ(∇g(y) + τ·R(y)), γ = 1/(1 + 2τ); y extrapolates, 
 (O'Donoghue and Candès 2015). ADMM (Venkatakrishnan et al. 2013): x solves (AᵀA/‖A‖² + τ)x = Aᵀy/‖A‖² + τ(z − u) by a
 few conjugate gradients from the last x; z = D(x + u); u ← u + x − z. Its fixed points have τ·u = −∇g: nearly RED's.
 
-Settings: "algorithm" ("nesterov", "admm"), "projector" ("astra": ASTRA's `linear`; "matrix": a sparse matrix), "tau",
-for ADMM also "cg". The denoiser is torch's, in bfloat16 where the processor has it.
+Settings: "algorithm" ("nesterov", "admm"); "projector" ("astra": ASTRA's `linear`; "matrix": a sparse matrix; "ours":
+asyncred_gpu's, on threads); "tau"; for ADMM "cg" and "preconditioned" (by cone_filter.py). The denoiser is torch's, in
+bfloat16 where the processor has it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from itertools import count
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from asyncred_gpu import RadonCT
+
 from .angle_shares import AngleShares
+from .cone_filter import cone_filter
 from .dncnn_torch import TorchDnCNN
 from .joseph_matrix import joseph_matrix
 from .problem import Image, Problem, norm_squared
@@ -24,19 +32,25 @@ from .trial import Clock, Outcome, Runner, Settings, run_trials
 
 Map = Callable[[Image], Image]
 
+# ADMM carries the residual of its linear equation on, and computes it anew so often, against rounding.
+RENEWED = 10
 
-def nesterov(start: Image, gradient: Map, residual: Map, settings: Settings) -> Iterator[Image]:
-    """Iterates x of the accelerated full-gradient method.
 
-    Args:
-        gradient: ∇g. residual: R.
-    """
+class Term(NamedTuple):
+    """g(x) = ½‖A x − y‖²/‖A‖²: its gradient, and AᵀA x/‖A‖²."""
+
+    gradient: Map
+    normal: Map
+
+
+def nesterov(start: Image, term: Term, residual: Map, settings: Settings) -> Iterator[Image]:
+    """Iterates x of the accelerated full-gradient method; `residual` is R."""
     tau: np.float32 = np.float32(settings["tau"])
     step: np.float32 = np.float32(1 / (1 + 2 * settings["tau"]))
     image = ahead = start
     t = 1.0
     while True:
-        slope: Image = gradient(ahead) + tau * residual(ahead)
+        slope: Image = term.gradient(ahead) + tau * residual(ahead)
         new = ahead - step * slope
         moved, image = new - image, new
         yield image
@@ -48,45 +62,77 @@ def nesterov(start: Image, gradient: Map, residual: Map, settings: Settings) -> 
         t = following
 
 
-def admm(start: Image, gradient: Map, residual: Map, settings: Settings) -> Iterator[Image]:
+def same(image: Image) -> Image:
+    """No preconditioner."""
+    return image
+
+
+def admm(start: Image, term: Term, residual: Map, settings: Settings, precondition: Map = same) -> Iterator[Image]:
     """Iterates x of plug-and-play ADMM."""
     tau = np.float32(settings["tau"])
-    back_projected = -gradient(np.zeros_like(start))
-    image, prior, dual = start, start, np.zeros_like(start)
-    while True:
-        target = prior - dual
-        image = conjugate_gradients(
-            lambda x: gradient(x) + back_projected + tau * x,
-            back_projected + tau * target,
-            image,
-            settings["cg"],
-        )
+
+    def normal(image: Image) -> Image:
+        return term.normal(image) + tau * image
+
+    image, target, dual = start, start, np.zeros_like(start)
+    rest = np.zeros_like(start)
+    for iteration in count():
+        if iteration % RENEWED == 0:
+            rest = tau * (target - image) - term.gradient(image)
+        image, rest = conjugate_gradients(normal, image, rest, settings["cg"], precondition)
         yield image
         seen = image + dual
         prior = seen - residual(seen)
         dual = seen - prior
+        before, target = target, prior - dual
+        rest = rest + tau * (target - before)
 
 
-def conjugate_gradients(normal: Map, right: Image, image: Image, count: int) -> Image:
-    """A few steps towards normal(x) = right. Hestenes and Stiefel 1952."""
-    rest = right - normal(image)
-    direction, squared = rest, float(np.vdot(rest, rest))
-    for _ in range(count):
+def conjugate_gradients(
+    normal: Map, image: Image, rest: Image, steps: int, precondition: Map = same
+) -> tuple[Image, Image]:
+    """The image some steps nearer to normal(x) = right, and its rest, right − normal(x). Hestenes and Stiefel 1952."""
+    direction, before = rest, math.inf
+    for _ in range(steps):
+        filtered = precondition(rest)
+        squared = float(np.vdot(rest, filtered))
         if squared == 0:
             break
+        direction = filtered + np.float32(squared / before) * direction
         curved = normal(direction)
         length = np.float32(squared / float(np.vdot(direction, curved)))
         image, rest = image + length * direction, rest - length * curved
-        before, squared = squared, float(np.vdot(rest, rest))
-        direction = rest + np.float32(squared / before) * direction
-    return image
+        before = squared
+    return image, rest
 
 
-ALGORITHMS = {"nesterov": nesterov, "admm": admm}
+ALGORITHMS: dict[str, Callable[..., Iterator[Image]]] = {"nesterov": nesterov, "admm": admm}
+
+
+class OurProjector:
+    """asyncred_gpu's scan of the whole image, by torch's number of threads; as AngleShares."""
+
+    def __init__(self, problem: Problem) -> None:
+        zeros = np.zeros((len(problem.angles), problem.detectors), np.float32)
+        self._scan = RadonCT(zeros, problem.angles, problem.reference.shape, projector="joseph", normalize=False)
+        self.forward = self._scan.forward
+
+    def measure(self, sinogram: Image) -> None:
+        """Set y, zero before: (angles, detectors)."""
+        self._scan = self._scan.with_measurements(sinogram)
+        self.gradient(np.zeros(self._scan.image_shape, np.float32))  # which makes the new scan's tables
+
+    def gradient(self, image: Image) -> Image:
+        """Aᵀ(A x − y)."""
+        return self._scan.gradient(image)
+
+    def normal(self, image: Image) -> Image:
+        """AᵀA x."""
+        return self._scan.adjoint(self._scan.forward(image))
 
 
 class ByHand(Runner):
-    """The loops above, on processes that stay for one trial."""
+    """The loops above, on processes that stay for one trial, or on threads."""
 
     packages = ("numpy", "scipy", "torch", "astra-toolbox")
 
@@ -100,16 +146,24 @@ class ByHand(Runner):
         problem = self.problem
         if settings["projector"] == "matrix":  # made once, before the processes map it
             joseph_matrix(problem.folder, problem.size, problem.angles, problem.detectors)
-        with AngleShares(problem, settings["projector"], self.cores) as operator:
-            scale = np.float32(1 / norm_squared(operator.gradient, problem.size))  # y is still zero
+        with self._projector(settings["projector"]) as operator:
+            scale = np.float32(1 / norm_squared(operator.normal, problem.size))
             operator.measure(problem.noisy(operator.forward(problem.reference)))
             self._network.of_array(problem.start)
             solve = ALGORITHMS[settings["algorithm"]]
+            if settings.get("preconditioned", False):
+                solve = partial(solve, precondition=cone_filter(problem, float(scale), settings["tau"], self.cores))
             clock = Clock(problem, seconds, begun)
-            for image in solve(problem.start, lambda x: scale * operator.gradient(x), self._network.of_array, settings):
+            term = Term(lambda x: scale * operator.gradient(x), lambda x: scale * operator.normal(x))
+            for image in solve(problem.start, term, self._network.of_array, settings):
                 if not clock.goes_on(image):
                     break
-            return clock.outcome(precision=self._network.precision, processes=self.cores)
+            return clock.outcome(precision=self._network.precision)
+
+    def _projector(self, name: str) -> AbstractContextManager[AngleShares | OurProjector]:
+        if name == "ours":
+            return nullcontext(OurProjector(self.problem))
+        return AngleShares(self.problem, name, self.cores)
 
 
 if __name__ == "__main__":

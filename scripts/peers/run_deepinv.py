@@ -1,15 +1,19 @@
-"""DeepInverse: its RED and plug-and-play algorithms on its own CPU operator, `deepinv.physics.Tomography`.
+"""DeepInverse: its RED and plug-and-play algorithms on its own CPU operator or on ASTRA.
 
-That one turns the image for every angle, by torch's grid_sample, with the exact adjoint by automatic differentiation
-(its default). `TomographyWithAstra` "only supports CUDA computation". The data term is normalized, ‖A‖ = 1.
+Its own, `deepinv.physics.Tomography`, turns the image for every angle, by torch's grid_sample. Angle after angle and
+with its own back projector (the adjoint but for interpolation), AᵀA of 256² from 64 angles takes 0.12 s on one core;
+with the exact adjoint, by automatic differentiation, 0.21 s; with all angles at once as well, its defaults, 0.28 s.
+PnP-ADMM ends no lower with it. `TomographyWithAstra` "only supports CUDA computation", so ASTRA is given as a
+`LinearPhysics`. The data term is normalized, ‖A‖ = 1.
 
-Settings: "algorithm", one of ALGORITHMS; "weight", τ's part (see there); further ones of the algorithm.
+Settings: "algorithm", one of ALGORITHMS; "projector" ("own", "astra"); "weight", τ's part (see ALGORITHMS); further
+ones of the algorithm.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import deepinv
@@ -19,11 +23,13 @@ from deepinv.optim import ADMM, FISTA, GD, PGD
 from deepinv.optim.data_fidelity import L2
 from deepinv.optim.prior import RED, PnP
 
+from .angle_shares import AngleShares
 from .dncnn_torch import TorchDnCNN
 from .problem import Problem, norm_squared
 from .trial import Clock, Outcome, Runner, Settings, run_trials
 
 ENDLESS = 10**9
+TOMOGRAPHY = {"circle": False, "normalize": False, "parallel_computation": False, "adjoint_via_backprop": False}
 
 
 class OutOfTime(Exception):
@@ -80,8 +86,9 @@ def pnp_fista(network: TorchDnCNN, settings: Settings, common: dict[str, Any]) -
 
 
 def pnp_admm(network: TorchDnCNN, settings: Settings, common: dict[str, Any]) -> Any:
-    """ADMM, γ = 1/weight; the data term's proximal map by "cg" iterations."""
-    return ADMM(prior=PnP(Relaxed(network, 1.0)), stepsize=1 / settings["weight"], beta=settings["beta"], **common)
+    """ADMM, γ = 1/weight; the data term's proximal map by "cg" iterations, before or after the prior's: "g_first"."""
+    step, order = 1 / settings["weight"], {"beta": settings["beta"], "g_first": settings["g_first"]}
+    return ADMM(prior=PnP(Relaxed(network, 1.0)), stepsize=step, **order, **common)
 
 
 ALGORITHMS: dict[str, Callable[[TorchDnCNN, Settings, dict[str, Any]], Any]] = {
@@ -93,25 +100,41 @@ ALGORITHMS: dict[str, Callable[[TorchDnCNN, Settings, dict[str, Any]], Any]] = {
 
 
 class DeepInverse(Runner):
-    """All algorithms on one operator."""
+    """All algorithms; of its own operator there is one, ASTRA's processes stay for one trial."""
 
-    packages = ("numpy", "torch", "torchvision", "deepinv")
+    packages = ("numpy", "torch", "torchvision", "deepinv", "astra-toolbox")
 
     def __init__(self, problem: Problem, cores: int) -> None:
         super().__init__(problem, cores)
         torch.set_num_threads(cores)
-        degrees = torch.from_numpy(np.degrees(problem.angles)).float()
-        plain = deepinv.physics.Tomography(degrees, problem.size, circle=False, normalize=False)
-        reference = torch.from_numpy(problem.reference)[None, None]
-        with torch.no_grad():
-            clean = plain.A(reference)
-        squared = norm_squared(lambda image: plain.A_adjoint(plain.A(_tensor(image)))[0, 0], problem.size)
-        norm = squared**0.5
-        measured = problem.noisy(clean[0, 0].T.numpy())  # (detectors, angles) there
-        self._physics = Normalized(plain, norm)
-        self._measured = torch.from_numpy(measured.T.copy())[None, None] / norm
+        self._own: tuple[Normalized, torch.Tensor] | None = None
         self._network = TorchDnCNN(problem.weights, problem.scale)
         self._network.of_array(problem.start)
+
+    @contextlib.contextmanager
+    def _scan(self, projector: str) -> Iterator[tuple[Normalized, torch.Tensor]]:
+        """The physics and its own data."""
+        problem = self.problem
+        if projector == "own":
+            if self._own is None:
+                degrees = torch.from_numpy(np.degrees(problem.angles)).float()
+                self._own = self._measured(deepinv.physics.Tomography(degrees, problem.size, **TOMOGRAPHY))
+            yield self._own
+            return
+        with AngleShares(problem, projector, self.cores) as shares:
+            physics = deepinv.physics.LinearPhysics(
+                A=lambda image, **_: _tensor(shares.forward(image[0, 0].numpy()).T),
+                A_adjoint=lambda rays, **_: _tensor(shares.adjoint(rays[0, 0].numpy().T)),
+            )
+            yield self._measured(physics)
+
+    def _measured(self, plain: Any) -> tuple[Normalized, torch.Tensor]:
+        """Divided by the norm; rays are (1, 1, detectors, angles)."""
+        problem = self.problem
+        with torch.no_grad():
+            clean = plain.A(_tensor(problem.reference))
+            norm = norm_squared(lambda image: plain.A_adjoint(plain.A(_tensor(image)))[0, 0], problem.size) ** 0.5
+        return Normalized(plain, norm), _tensor(problem.noisy(clean[0, 0].T.numpy()).T) / norm
 
     def run(self, settings: Settings, seconds: float, begun: float) -> Outcome:
         """One algorithm, stopped from its metric, which it calls after every iteration."""
@@ -123,18 +146,19 @@ class DeepInverse(Runner):
             return 0.0
 
         common = {"data_fidelity": L2(), "max_iter": ENDLESS, "custom_metrics": {"clock": look}}
-        self._physics.max_iter = settings.get("cg", self._physics.max_iter)
         algorithm = ALGORITHMS[settings["algorithm"]](self._network, settings, common)
         start = torch.from_numpy(self.problem.start)[None, None]
         begin = (start, start) if settings["algorithm"] == "PnP-FISTA" else (start, torch.zeros_like(start))
-        clock = Clock(self.problem, seconds, begun)
-        with contextlib.suppress(OutOfTime):
-            algorithm(self._measured, self._physics, init=begin, compute_metrics=True)
-        return clock.outcome(precision=self._network.precision, detectors=self._measured.shape[2])
+        with self._scan(settings["projector"]) as (physics, measured):
+            physics.max_iter = settings.get("cg", physics.max_iter)
+            clock = Clock(self.problem, seconds, begun)
+            with contextlib.suppress(OutOfTime):
+                algorithm(measured, physics, init=begin, compute_metrics=True)
+        return clock.outcome(precision=self._network.precision, detectors=measured.shape[2])
 
 
 def _tensor(image: Any) -> torch.Tensor:
-    return torch.from_numpy(np.asarray(image))[None, None]
+    return torch.from_numpy(np.ascontiguousarray(image))[None, None]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""asyncred_gpu itself: Async-RED as it comes, the paper's BG and SG, and GM-RED, on our projector.
+"""asyncred_gpu itself: Async-RED as it comes, with a barrier, the paper's BG and SG, and GM-RED, on our projector.
 
 Settings: "method", one of METHODS, and "tau". The clock of Async-RED isn't stopped for the SNR, which its workers
 compute. It starts when the start image has been projected, which the other methods' clocks see; so that projection's
@@ -21,9 +21,12 @@ from asyncred_gpu.result import Result
 from .problem import Problem
 from .trial import Outcome, Runner, Settings, run_trials
 
+# λ of the paper's step, which gets shorter with it; more than three workers need a larger one.
+STALENESS = 2
 # What GpuAsyncRED is given besides tau.
 METHODS: dict[str, dict[str, Any]] = {
     "default": {},
+    "sync": {"order": "sync"},
     "BG": {"method": "paper"},
     "SG": {"method": "paper"},
     "GM-RED": {},
@@ -62,6 +65,8 @@ class Ours(Runner):
 
     def _solver(self, settings: Settings) -> GpuAsyncRED:
         options = dict(METHODS[settings["method"]])
+        if options.get("method") == "paper":
+            options["max_staleness"] = max(STALENESS, self.cores - 1)
         if settings["method"] == "SG":
             options["minibatch"] = len(self.problem.angles) // MINIBATCH_SHARE
         return GpuAsyncRED(self._operator, self._network, tau=settings["tau"], device="cpu", **options)

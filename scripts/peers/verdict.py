@@ -12,6 +12,8 @@ BELOW = 0.1
 EQUAL = 1.05
 # So many of the slower ones are named; the table has them all.
 SHOWN = 5
+# With fewer iterations a run is marked.
+FEW = 5
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,18 @@ class Curve:
     setup: float = 0.0
     facts: Mapping[str, Any] = field(default_factory=dict)
     failure: str = ""
+
+    @property
+    def iterations(self) -> float | None:
+        """How many there were; ours are sweeps."""
+        notes = self.facts.get("notes", {})
+        found: float | None = notes.get("iterations", notes.get("sweeps"))
+        return found
+
+    @property
+    def rising(self) -> bool:
+        """Whether its best SNR is its last."""
+        return len(self.snr) > 0 and self.snr[-1] == self.best
 
     @property
     def best(self) -> float:
@@ -58,6 +72,8 @@ class Row:
         best: highest SNR, dB.
         level: min(its best, our best) − BELOW, dB, which `its` and `our` seconds lead to.
         target: seconds to our best − BELOW.
+        rising: whether a longer run would raise its level: that comes from its best, which is its last.
+        iterations: None: not known.
     """
 
     title: str
@@ -68,6 +84,8 @@ class Row:
     our: float | None
     target: float | None
     failure: str = ""
+    rising: bool = False
+    iterations: float | None = None
 
     @property
     def ratio(self) -> float | None:
@@ -99,28 +117,40 @@ def _row(title: str, curve: Curve, our: Curve) -> Row:
         our=our.time_to(level),
         target=curve.time_to(our.best - BELOW),
         failure=curve.failure,
+        rising=curve.rising and curve.best < our.best,
+        iterations=curve.iterations,
     )
 
 
 HEAD = (
-    "| method | setup, s | best SNR, dB | common level, dB | its s to it | ours | its / ours | s to {target:.2f} dB |\n"
-    "|---|---|---|---|---|---|---|---|\n"
+    "| method | setup, s | iterations | best SNR, dB | common level, dB | its s to it | ours | its / ours "
+    "| s to {target:.2f} dB |\n|---|---|---|---|---|---|---|---|---|\n"
 )
+FEW_NOTE = f"\\* Fewer than {FEW} iterations: its times are coarse, and where it would end is open."
+RISING_NOTE = "≥ Its SNR still rises at the end, below ours: the common level depends on the budget."
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The rows as Markdown."""
-    return HEAD.format(target=rows[0].best - BELOW) + "\n".join(map(_line, rows))
+    """The rows as Markdown, and what their marks mean."""
+    notes = [FEW_NOTE] if any(map(_few, rows)) else []
+    notes += [RISING_NOTE] if any(row.rising for row in rows) else []
+    lines = "\n".join(map(_line, rows))
+    return HEAD.format(target=rows[0].best - BELOW) + "\n\n".join([lines, *notes])
+
+
+def _few(row: Row) -> bool:
+    return row.iterations is not None and row.iterations < FEW
 
 
 def _line(row: Row) -> str:
     if row.failure:
-        return f"| {row.title} | failed: {row.failure} | | | | | | |"
-    ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
-    target = "not reached" if row.target is None else _seconds(row.target)
+        return f"| {row.title} | failed: {row.failure} | | | | | | | |"
+    title = f"{row.title} \\*" if _few(row) else row.title
+    iterations = "" if row.iterations is None else f"{row.iterations:.0f}"
+    ratio = "" if row.ratio is None else f"{'≥ ' if row.rising else ''}{row.ratio:.2f}"
     return (
-        f"| {row.title} | {row.setup:.1f} | {row.best:.2f} | {row.level:.2f} | {_seconds(row.its)} | "
-        f"{_seconds(row.our)} | {ratio} | {target} |"
+        f"| {title} | {row.setup:.1f} | {iterations} | {row.best:.2f} | {row.level:.2f} | {_seconds(row.its)} | "
+        f"{_seconds(row.our)} | {ratio} | {_seconds(row.target)} |"
     )
 
 
