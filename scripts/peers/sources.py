@@ -7,12 +7,14 @@ import re
 from pathlib import Path
 
 import asyncred_gpu
+from asyncred_gpu import kernels, models
 
 from .environments import PINS
 from .methods import Method
 
 HERE = Path(__file__).parent
-PACKAGE = Path(asyncred_gpu.__file__).parent
+# The last two lie beside the package in a checkout.
+PACKAGES = tuple(Path(each.__file__).parent for each in (asyncred_gpu, kernels, models))
 SUFFIXES = (".py", ".cpp", ".h", ".cu")
 DIGITS = 8
 
@@ -37,6 +39,6 @@ def sources(folder: Path, runner: str) -> list[Path]:
         left += [folder / f"{name}.py" for name in re.findall(r"^from \.(\w+) import", text, re.MULTILINE)]
         package |= re.search(r"^from asyncred_gpu", text, re.MULTILINE) is not None
     if package:
-        for place in (PACKAGE, PACKAGE / "kernels", PACKAGE / "models"):  # the last two may be links
+        for place in PACKAGES:
             found |= {path for path in place.rglob("*.*") if path.suffix in SUFFIXES}
     return sorted(found)
