@@ -68,8 +68,8 @@ MiB at the peak, of all processes; what they share counts once. The estimate is 
 
 {memory_says}
 
-- Slots are two copies of (pixels, momentum, share) a block. Pixels and momentum take 16 bytes a pixel; the shares
-  8 bytes × angles × footprint a block, which grows with size³ if the angles are in proportion.
+- Slots are two copies of (pixels, momentum, denoised pixels, share) a block. The first three take 24 bytes a
+  pixel; the shares 8 bytes × angles × footprint a block, which grows with size³ if the angles are in proportion.
 - The sinogram and whatever else workers are made of lie in one shared piece of memory that all of them map
   (runtime/shared.py). What each has of its own are tables of rays, 48 bytes × angles × blocks, and the network's
   features of a crop: about twice what is alive at once if blocks are of several shapes, since what is freed then

@@ -23,7 +23,7 @@ METHODS = ("fast", "paper")
 MOMENTUM = {"block": 0.8, "preconditioned": 0.3}
 # Arguments of the block step by itself, for experiments that compare what is asynchronous and what isn't, not steps.
 BLOCK_METHOD: Mapping[str, Any] = {"step": "block", "sampling": "epoch", "continuation": 1.0, "data_updates": 0}
-# The denoiser begins so many times stronger at most, and loses half of that every sweep.
+# The denoiser begins so many times stronger at most, and weakens every sweep.
 CONTINUATION = 16.0
 # Updates of the data term alone after each that asks the denoiser, with the preconditioned step: they take 6 % of its
 # time. And how many times weaker the denoiser is after a sweep: with them the data are met within one.

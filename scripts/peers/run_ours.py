@@ -2,7 +2,7 @@
 
 Settings: "method", one of METHODS, and "tau". The clock of Async-RED isn't stopped for the SNR, which its workers
 compute. It starts when the start image has been projected, which the other methods' clocks see; so that projection's
-time on one core is added.
+time is added.
 """
 
 from __future__ import annotations
