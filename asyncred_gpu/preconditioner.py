@@ -1,8 +1,8 @@
-"""A step that knows the curvature: d = P G, P = U F⁻¹ 1/(s·ĥ + κτ) F Uᵀ, with ĥ the symbol of U_iᵀ∇²g U_i.
+"""A step that knows the curvature: d = P G, P = U F⁻¹ 1/(s·ĥ + τ) F Uᵀ, with ĥ the symbol of U_iᵀ∇²g U_i.
 
 Uᵀ puts a block into zeros twice its size, U cuts it out again. A P that is symmetric and positive leaves the solutions
-of G(x) = 0 as they are; this one shortens the way, by Newton's method for the data term and κτ for the residual's
-Jacobian (2τ bounds it where D is nonexpansive; 1.2τ was the most measured of ours). s ≥ 1 allows for blocks that move
+of G(x) = 0 as they are; this one shortens the way, by Newton's method for the data term and τ for the residual's Jacobian
+(2τ bounds it where D is nonexpansive; 1.2τ was the most measured of ours). s ≥ 1 allows for blocks that move
 at the same time: their moves add up where blocks share measurements, where ĥ is large. Outside the theorems.
 """
 
@@ -18,7 +18,6 @@ from torch import Tensor
 
 from .blocks import FloatArray
 
-KAPPA = 0.8
 # s = max(4.5, 6·Pω/b) for P of b blocks in flight, ω = L/L_i. On the retina (400², 90 angles) at τ = 0.005, half of the
 # blocks in flight (2 of 4, 8 of 16): with 3·Pω/b it slowly diverged, with 6 it was fast, with 12 slower again.
 LEAST_SHARING, SHARING = 4.5, 6.0
@@ -37,7 +36,7 @@ class Filter(NamedTuple):
     """P of every block of one grid, as a worker is told.
 
     Args:
-        inverse: (padded rows, padded cols // 2 + 1) float32, 1/(s·ĥ + κτ).
+        inverse: (padded rows, padded cols // 2 + 1) float32, 1/(s·ĥ + τ).
         shape: (padded rows, padded cols).
     """
 
@@ -53,7 +52,7 @@ class Filter(NamedTuple):
         Raises:
             ValueError: no curvature at all.
         """
-        curvature = np.float32(shared) * symbol + np.float32(KAPPA * tau)
+        curvature = np.float32(shared) * symbol + np.float32(tau)
         if not curvature.max() > 0:
             raise ValueError("No ray meets the image and tau=0, so no step is defined. Pass step='block'.")
         # Where the symbol is next to nothing it is no measure of what is there.
@@ -71,7 +70,7 @@ class Preconditioning:
     """P of an operator's blocks.
 
     Args:
-        norm: of block i, μ_i: the largest eigenvalue of P_i(U_iᵀ∇²g U_i + κτ), near 1 where the symbol says all.
+        norm: of block i, μ_i: the largest eigenvalue of P_i(U_iᵀ∇²g U_i + τ), near 1 where the symbol says all.
     """
 
     filter: Filter
@@ -81,7 +80,7 @@ class Preconditioning:
 def preconditioned_norm(
     normal: Callable[[FloatArray], FloatArray], filter_: Filter, tau: float, shape: tuple[int, int]
 ) -> float:
-    """μ: the largest eigenvalue of P M, M = `normal` + κτ, by power iteration in the inner product of M.
+    """μ: the largest eigenvalue of P M, M = `normal` + τ, by power iteration in the inner product of M.
 
     Args:
         normal: x ↦ U_iᵀ∇²g U_i x, (rows, cols).
@@ -91,7 +90,7 @@ def preconditioned_norm(
     vector = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     value = 0.0
     for _ in range(NORM_ITERATIONS):
-        image = normal(vector) + np.float32(KAPPA * tau) * vector
+        image = normal(vector) + np.float32(tau) * vector
         moved = precondition(image)
         previous, value = value, float(np.vdot(image, moved) / np.vdot(image, vector))
         if abs(value - previous) <= NORM_TOL * value:

@@ -1,7 +1,7 @@
 """The mathematics of one update, free of devices: x_i ← x_i − γ·P_i·(U_iᵀ∇g(x̃) + τ·U_iᵀ(x̃ − D(x̃))).
 
-Sun, Liu, Sun, Wohlberg, Kamilov, Async-RED, ICLR 2021, where P_i = 1. The block step, a P_i (preconditioner.py) and the
-momentum are outside its theorems.
+Sun, Liu, Sun, Wohlberg, Kamilov, Async-RED, ICLR 2021, where P_i = 1. The block step, a P_i (preconditioner.py), the
+momentum and centers (`follow`) are outside its theorems.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class StepConstants:
         staleness: λ, the most commits between a read and its commit.
         in_flight: P, updates at work at once.
         blocks: b.
-        preconditioned: μ_i, the largest eigenvalue of P_i(U_iᵀ∇²g U_i + κτ).
+        preconditioned: μ_i, the largest eigenvalue of P_i(U_iᵀ∇²g U_i + τ).
     """
 
     lipschitz: float
@@ -100,13 +100,14 @@ class Precondition(Protocol):
 class Step(NamedTuple):
     """How far a block moves: γ, the heavy ball's β, whether x stays ≥ 0; and f of R_{fc}, 1 but at a run's begin.
 
-    f = 0 says that the denoiser isn't asked: R = x − z, with the z = D(x) that it gave of the block before.
+    centered: by `follow`, else by `move`. There f = 0 says that the denoiser isn't asked.
     """
 
     length: float
     momentum: float
     nonnegative: bool
     strength: float = 1.0
+    centered: bool = False
 
     @property
     def keeps(self) -> bool:
@@ -152,9 +153,7 @@ def move(
         gradient += np.float32(tau) * residual
         if mask is not None:
             gradient *= mask
-        # A pixel held at 0 is where it should be: ‖G‖² of the projected gradient.
-        held = (pixels <= 0) & (gradient > 0) if step.nonnegative else None
-        free = gradient if held is None else np.where(held, 0, gradient)
+        held, free = _held_and_free(pixels, gradient, step)
         squared = float(np.vdot(free, free))
         restarted = step.momentum > 0 and float(np.vdot(gradient, momentum)) > 0
         momentum *= np.float32(0.0 if restarted else step.momentum)
@@ -166,6 +165,70 @@ def move(
             np.subtract(moved, pixels, out=momentum)
         np.copyto(pixels, moved)
     return Moved(squared, restarted, math.isfinite(squared) and bool(np.isfinite(pixels).all()))
+
+
+def follow(
+    pixels: FloatArray,
+    momentum: FloatArray,
+    center: FloatArray,
+    data_gradient: FloatArray,
+    residual: FloatArray,
+    tau: float,
+    step: Step,
+    mask: FloatArray | None,
+    precondition: Precondition | None = None,
+) -> Moved:
+    """One step of min g(x) + τ/2‖x − z‖², in place: x ← x + (z⁺ − z) − γP(∇g + τ(x − z)).
+
+    z⁺ = x − R + βm = D(x) + βm where the denoiser is asked, else z; m is how far the block has come since it was asked
+    last, and is dropped where G points uphill. The block goes with its center: where the data say nothing, x = z⁺ at
+    once, however small P is there, and the data's part x − z is kept. At rest m = 0, so z = D(x) and G(x) = 0.
+
+    Args:
+        pixels, momentum, center: (rows, cols) x_i, m_i and z_i; overwritten.
+        data_gradient: (rows, cols) U_iᵀ∇g(x̃); overwritten.
+        residual: (rows, cols) U_iᵀR(x̃); not read where the step keeps z.
+        mask, precondition: as for `move`.
+    Returns:
+        Of G where the denoiser is asked, else of ∇g + τ(x − z).
+    """
+    still, plain, about_it = np.zeros_like(momentum), step._replace(momentum=0.0), None
+    with np.errstate(over="ignore", invalid="ignore"):
+        pull = pixels - center
+        if step.keeps:
+            momentum -= pixels
+        else:
+            gradient = data_gradient + np.float32(tau) * residual
+            if mask is not None:
+                gradient *= mask
+            _, free = _held_and_free(pixels, gradient, step)
+            restarted = step.momentum > 0 and float(np.vdot(gradient, momentum)) > 0
+            about_it = float(np.vdot(free, free)), restarted
+            ahead = pixels - residual + np.float32(0.0 if restarted else step.momentum) * momentum
+            np.negative(pixels, out=momentum)
+            _go_along(pixels, center, ahead, step, mask)
+        moved = move(pixels, still, data_gradient, pull, tau, plain, mask, precondition)
+        momentum += pixels
+    if about_it is None:
+        return moved
+    return Moved(*about_it, moved.finite and math.isfinite(about_it[0]))
+
+
+def _go_along(pixels: FloatArray, center: FloatArray, ahead: FloatArray, step: Step, mask: FloatArray | None) -> None:
+    """x ← x + (z⁺ − z); z ← z⁺. A pixel that is held at 0 stays there while its center is below."""
+    shift = np.maximum(ahead, 0) - np.maximum(center, 0) if step.nonnegative else ahead - center
+    if mask is not None:
+        shift *= mask
+    pixels += shift
+    np.copyto(center, ahead)
+
+
+def _held_and_free(pixels: FloatArray, gradient: FloatArray, step: Step) -> tuple[Any, FloatArray]:
+    """Which pixels are held at 0 (None: none), where they should be; and G of the others: the projected gradient."""
+    if not step.nonnegative:
+        return None, gradient
+    held = (pixels <= 0) & (gradient > 0)
+    return held, np.where(held, 0, gradient)
 
 
 def preconditioned(

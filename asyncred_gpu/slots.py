@@ -1,4 +1,4 @@
-"""Where a block's two slots lie in memory: pixels, momentum, denoised pixels and share of the measurements.
+"""Where a block's two slots lie in memory: pixels, momentum, center and share of the measurements.
 
 A slot is what a block publishes under one version, (x_i, m_i, z_i, s_i), so nothing of it is lost with a worker.
 """
@@ -22,12 +22,12 @@ ALIGNMENT = 64
 class Slot:
     """Views of one slot: x_i, m_i and z_i (rows, cols), s_i in the operator's share shape; float32.
 
-    denoised: z_i, what the denoiser last made of the block; at first the start image.
+    center: z_i, what the denoiser last made of the block, and its momentum (red.py); at first the start image.
     """
 
     pixels: FloatArray
     momentum: FloatArray
-    denoised: FloatArray
+    center: FloatArray
     share: FloatArray
 
 

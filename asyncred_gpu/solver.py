@@ -136,16 +136,18 @@ class GpuAsyncRED:
         device: "auto" (a GPU if one works, else the CPU), "cpu" (a pool of processes), "cuda", "cuda:1", or several
             GPUs, ["cuda:0", "cuda:1"], among which the workers are dealt out.
         seed: of the block choice and the minibatches.
-        method: what "auto" stands for. "fast": in CT step="preconditioned" with momentum 0.3, else step="block" with
-            0.8 (none with over half of the blocks in flight); sampling="cyclic"; a continuation. "paper": what its
+        method: what "auto" stands for. "fast": in CT step="preconditioned" with momentum 0.5 (0.3 without data
+            updates), else step="block" with 0.8 (none with over half of the blocks in flight); sampling="cyclic"; a
+            continuation. "paper": what its
             theorems cover, step="theory", no momentum, sampling="uniform", no continuation. The end is the same.
         continuation: f ≥ 1, how many times stronger the denoiser is when the run begins, R_{fc}; it loses half of that
             every sweep, until it is the network itself. "auto": with "fast" up to 16 from a start of the operator's,
             the worse it fits the measurements; 1 (none) from an image. With data updates a quarter is left after a
-            sweep, and "auto" is 16.
-        data_updates: how many updates of the data term alone follow each that asks the denoiser: R = x − z with the z
-            that it last made of the block, cheap where the denoiser isn't. "auto": 2 with "fast" and the preconditioned
-            step, on the CPU; else 0, as the paper has it.
+            sweep, and "auto" is 4.
+        data_updates: how many updates of the data term alone follow each that asks the denoiser: with R = x − z, the z
+            that it last made of the block, cheap where the denoiser isn't. The block then goes along with its z
+            (`follow` of red.py), and the momentum, z's, grows to what it is over the first sweeps. "auto": 4 with
+            "fast" and the preconditioned step, on the CPU; else 0, as the paper has it.
     Raises:
         ValueError, TypeError: settings that can't be, before any work.
         DeviceError: a device that isn't there.
@@ -208,7 +210,8 @@ class GpuAsyncRED:
             "pad": pad,
             "num_workers": num_workers,
             "step": self.method.step,
-            "momentum": self.method.momentum,
+            "momentum": momentum,
+            "method": method,
             "sampling": self.method.sampling,
             "nonnegative": nonnegative,
             "field_of_view": field_of_view,
@@ -411,7 +414,8 @@ class GpuAsyncRED:
         image = np.ascontiguousarray(image, np.float32)
         precision, measured = self._precision(image, scale, schedule)
         shared = self._shared(schedule)
-        common = self._common(image, precision, shared)
+        centered = bool(self.method.data_updates if schedule is None else schedule.settings.get("centered"))
+        common = self._common(image, precision, shared, centered)
         if schedule is not None:
             check_replay(schedule.settings, common)
         # Also for a replay: the workers' copies of the operator then have ‖A‖² and needn't compute it.
@@ -493,6 +497,7 @@ class GpuAsyncRED:
         buffer = DoubleBuffer(blocks)
         guard = StepGuard(blocks) if schedule is None else None
         scheduler: Scheduler
+        centered = bool(prepared.common["centered"])
         if schedule is not None:
             replayed = scheduler = ReplayScheduler(schedule.block.tolist(), schedule.read.tolist())
         else:
@@ -504,13 +509,12 @@ class GpuAsyncRED:
                 length, inertia, stronger = (
                     float(values[commit]) for values in (schedule.step, schedule.momentum, schedule.strength)
                 )
-                return Step(length, inertia, self.nonnegative, stronger), int(schedule.draw[commit])
-            step = prepared.steps[ticket.block]
+                return Step(length, inertia, self.nonnegative, stronger, centered), int(schedule.draw[commit])
+            first, sweeps = prepared.first_strength, self._pattern.asking(ticket.number) / blocks
+            inertia, stronger = self.method.momentum_at(first, sweeps), self.method.strength(first, int(sweeps))
             if self._pattern.keeps(ticket.number):
-                return guarded(step._replace(momentum=0.0, strength=0.0), guard, ticket.block), ticket.number
-            stronger = self.method.strength(prepared.first_strength, self._pattern.asking(ticket.number) // blocks)
-            if stronger > 1:  # what moved under another denoiser is no guide
-                step = step._replace(momentum=0.0, strength=stronger)
+                inertia, stronger = 0.0, 0.0
+            step = prepared.steps[ticket.block]._replace(momentum=inertia, strength=stronger, centered=centered)
             return guarded(step, guard, ticket.block), ticket.number
 
         seed = self.seed if schedule is None else int(schedule.settings["seed"])
@@ -549,7 +553,7 @@ class GpuAsyncRED:
 
     # --- what a run says of itself -----------------------------------------------------------------------------------
 
-    def _common(self, start: FloatArray, precision: str, shared: float | None) -> dict[str, Any]:
+    def _common(self, start: FloatArray, precision: str, shared: float | None, centered: bool) -> dict[str, Any]:
         """What a schedule depends on besides its own arrays."""
         return {
             "image_shape": list(self.operator.image_shape),
@@ -557,6 +561,7 @@ class GpuAsyncRED:
             "tau": self.tau,
             "halo": "full" if self.whole else self.halo,
             "preconditioned": shared,  # None also of schedules recorded before there was one
+            "centered": centered or None,  # likewise
             "minibatch": self.minibatch,
             "precision": precision,
             "nonnegative": self.nonnegative,
@@ -590,10 +595,16 @@ class GpuAsyncRED:
             raise TypeError(f"replay is a {type(replay).__name__}. Pass result.schedule, or the path it was saved to.")
         schedule = replay if isinstance(replay, Schedule) else Schedule.load(replay)
         schedule.check(len(self.operator.grid))
-        if self._kind != "cpu" and not schedule.strength.all():
+        centered = bool(schedule.settings.get("centered"))
+        if self._kind != "cpu" and centered:
             raise ValueError(
-                "The schedule has updates of the data term alone (data_updates), which a GPU doesn't know yet. Replay "
-                "it with device='cpu'."
+                "The schedule is of a run with updates of the data term alone (data_updates), which a GPU doesn't know "
+                "yet. Replay it with device='cpu'."
+            )
+        if not centered and not schedule.strength.all():
+            raise ValueError(
+                "The schedule has updates of the data term alone from before blocks went along with their centers. "
+                "Replay it with the version that recorded it."
             )
         return schedule
 

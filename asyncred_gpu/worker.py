@@ -14,7 +14,7 @@ import numpy as np
 from .blocks import FloatArray, HaloCrop, halo_crop, whole_crop
 from .denoiser import BlockDenoiser
 from .operators.base import BlockOperator
-from .red import Moved, Precondition, move
+from .red import Moved, Precondition, follow, move
 from .slots import Slot
 from .task import Task
 from .workspace import Workspace, Workspaces
@@ -40,7 +40,7 @@ class BlockUpdate:
         self.residual = np.empty(0, np.float32)
         self.pixels = np.empty((0, 0), np.float32)
         self.momentum = np.empty((0, 0), np.float32)
-        self.denoised = np.empty((0, 0), np.float32)
+        self.center = np.empty((0, 0), np.float32)
         self.moved: Moved | None = None
 
 
@@ -70,9 +70,9 @@ class BlockWorker:
         )
 
     def prime(self, block: int) -> None:
-        """Fill the share of a start image whose pixels lie in slot 0, which also stands for what is denoised."""
+        """Fill the share of a start image whose pixels lie in slot 0, which is also its first center."""
         slot = self._slots[block][0]
-        np.copyto(slot.denoised, slot.pixels)
+        np.copyto(slot.center, slot.pixels)
         self._operator.forward_block(block, slot.pixels, out=slot.share)
 
     def read(self, update: BlockUpdate) -> Iterator[Stage]:
@@ -80,9 +80,7 @@ class BlockWorker:
         task = update.task
         front = [pair[slot] for pair, slot in zip(self._slots, task.slots, strict=True)]
         space = update.workspace = self._workspaces.take()
-        if task.step.keeps:
-            update.denoised = space.copy("denoised", front[task.block].denoised)
-        else:
+        if not task.step.keeps:
             crop = self._crops[task.block]
             inside = space.take("inside", crop.inside_shape)
             for piece in crop.pieces:
@@ -96,6 +94,7 @@ class BlockWorker:
         self._operator.residual_block(task.block, shares, out=update.residual, subset=task.subset)
         update.pixels = space.copy("pixels", front[task.block].pixels)
         update.momentum = space.copy("momentum", front[task.block].momentum)
+        update.center = space.copy("center", front[task.block].center)
         yield Stage.READ
 
     def work(self, update: BlockUpdate) -> Iterator[Stage]:
@@ -104,28 +103,27 @@ class BlockWorker:
         window = self._operator.grid.window(task.block)
         gradient = update.workspace.take("gradient", window.shape)
         self._operator.gradient_block(task.block, update.pixels, update.residual, out=gradient, subset=task.subset)
-        noise, momentum = update.workspace.take("noise", window.shape), update.momentum
-        if task.step.keeps:
-            np.subtract(update.pixels, update.denoised, out=noise)
-            momentum = update.workspace.copy("moved", momentum)  # the block's own waits for the denoiser
-        else:
+        mask = None if self._mask is None else self._mask[window.slices]
+        noise = update.workspace.take("noise", window.shape)
+        if not task.step.keeps:
             part = window.slices if self._whole else None
             self._denoiser.residual(update.crop, noise, part, task.step.strength)
-            update.denoised = update.workspace.take("denoised", window.shape)
-            np.subtract(update.pixels, noise, out=update.denoised)
-        mask = None if self._mask is None else self._mask[window.slices]
-        update.moved = move(update.pixels, momentum, gradient, noise, self._tau, task.step, mask, self._precondition)
+        common = (gradient, noise, self._tau, task.step, mask, self._precondition)
+        if task.step.centered:
+            update.moved = follow(update.pixels, update.momentum, update.center, *common)
+        else:
+            update.moved = move(update.pixels, update.momentum, *common)
         if not task.granted:
             yield Stage.COMPUTED
 
     def publish(self, update: BlockUpdate) -> Iterator[Stage]:
-        """Write pixels, momentum, what is denoised and share to the back slot: the one the task doesn't read."""
+        """Write pixels, momentum, center and share to the back slot: the one the task doesn't read."""
         task = update.task
         back = self._slots[task.block][1 - int(task.slots[task.block])]
         np.copyto(back.pixels, update.pixels)
         yield Stage.WRITING
         np.copyto(back.momentum, update.momentum)
-        np.copyto(back.denoised, update.denoised)
+        np.copyto(back.center, update.center)
         self._operator.forward_block(task.block, update.pixels, out=back.share)
         self._workspaces.give_back(update.workspace)
         yield Stage.PUBLISHED

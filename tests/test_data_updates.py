@@ -11,7 +11,7 @@ from asyncred_gpu.denoiser import DenoiserSettings
 from asyncred_gpu.engine import guarded
 from asyncred_gpu.method import Method
 from asyncred_gpu.monitor import Monitor, StepGuard
-from asyncred_gpu.red import Moved, Step
+from asyncred_gpu.red import Moved, Step, follow
 from asyncred_gpu.result import Status
 from asyncred_gpu.runtime.base import WorkerSetup
 from asyncred_gpu.scheduler import EpochSampler, Pattern, PatternSampler, Ticket
@@ -57,44 +57,110 @@ def worker_and_slots(scan, network):
 
 
 def update(worker, block, front, step, subset=None):
-    for _ in worker.run([BlockUpdate(Task(0, block, np.array(front, np.int8), step, subset, granted=True))]):
-        pass
+    task = Task(0, block, np.array(front, np.int8), step, subset, granted=True)
+    (done, *_), _ = zip(*worker.run([BlockUpdate(task)]), strict=True)
+    return done.moved
 
 
-def test_what_is_denoised_begins_as_the_start_image(worker_and_slots):
+def test_the_center_begins_as_the_start_image(worker_and_slots):
     _, slots = worker_and_slots
-    assert all(np.array_equal(pair[0].denoised, pair[0].pixels) for pair in slots)
+    assert all(np.array_equal(pair[0].center, pair[0].pixels) for pair in slots)
+
+
+def data_gradient(scan, image, subset=None):
+    """∇g by the whole image's operators."""
+    part = scan if subset is None else scan.restricted(subset)
+    weight = 1 if subset is None else scan.measurements / len(subset)
+    return np.float32(weight * scan.scale) * part.adjoint(part.forward(image) - part.sinogram)
+
+
+def denoised(network, image, strength):
+    mirrored = np.pad(image, network.receptive_radius, mode="reflect")
+    noise = network.interior(torch.from_numpy(mirrored / np.float32(strength))[None, None])[0, 0].numpy()
+    return image - np.float32(strength) * noise
+
+
+def filtered(scan, gradient):
+    inverse = scan.preconditioning(TAU, 2.0).filter
+    shape = gradient.shape
+    return np.fft.irfft2(inverse.inverse * np.fft.rfft2(gradient, inverse.shape), inverse.shape)[: shape[0], : shape[1]]
 
 
 @pytest.mark.parametrize("subset", [None, np.array([0, 5, 11, 20])])
-def test_an_update_without_the_denoiser_takes_what_it_said_last(worker_and_slots, scan, network, subset):
-    """x ← x − γP(∇g + τ(x − z)), z = D(x) of the update before; by the whole image's operators."""
+def test_three_updates_of_a_block_by_the_whole_images_operators(worker_and_slots, scan, network, subset):
+    """x ← x + (z⁺ − z) − γP(∇g + τ(x − z)); z⁺ = D(x) + βm where the denoiser is asked."""
     worker, slots = worker_and_slots
-    image = scan.fbp()
-    update(worker, 0, [0, 0, 0, 0], Step(0.8, 0.5, False, strength=4.0), subset)
-    asked = slots[0][1]
-    mirrored = np.pad(image, network.receptive_radius, mode="reflect")
-    noise = 4 * network.interior(torch.from_numpy(mirrored / 4)[None, None])[0, 0].numpy()
-    window = scan.grid.window(0)
-    assert relative(asked.denoised, (image - noise)[window.slices]) < 1e-5
+    window, image = scan.grid.window(0), scan.fbp()
+    x = image[window.slices].copy()
+    z, m = x.copy(), np.zeros_like(x)
+    steps = [
+        Step(0.8, 0.5, False, strength=4.0, centered=True),
+        Step(0.7, 0.0, False, strength=0.0, centered=True),
+        Step(0.6, 0.5, False, strength=1.0, centered=True),
+    ]
+    for count, step in enumerate(steps):
+        front = [count % 2, 0, 0, 0]
+        moved = update(worker, 0, front, step, subset)
+        gradient = data_gradient(scan, image, subset)[window.slices]
+        ahead, expected = z, gradient + TAU * (x - z)
+        if not step.keeps:
+            now = denoised(network, image, step.strength)[window.slices]
+            expected = gradient + TAU * (x - now)
+            restarted = float(np.vdot(expected, m)) > 0
+            assert moved.restarted == restarted
+            ahead = now + (0 if restarted else step.momentum) * m
+        assert moved.gradient_squared == pytest.approx(float(np.vdot(expected, expected)), rel=1e-4)
+        new = x + (ahead - z) - step.length * filtered(scan, gradient + TAU * (x - z))
+        m = m + new - x if step.keeps else new - x
+        there = slots[0][1 - count % 2]
+        assert relative(there.pixels - x, new - x) < 1e-4
+        assert relative(there.momentum, m) < 1e-4
+        assert relative(there.center, ahead) < 1e-5
+        share = scan.forward_block(0, there.pixels, out=np.empty(scan.share_shape(0), np.float32))
+        assert np.array_equal(there.share, share)
+        x, z, m = there.pixels.copy(), there.center.copy(), there.momentum.copy()
+        image = image.copy()
+        image[window.slices] = x
+    assert m.any()
 
-    now = image.copy()
-    now[window.slices] = asked.pixels
-    pixels, momentum, denoised = (array.copy() for array in (asked.pixels, asked.momentum, asked.denoised))
-    update(worker, 0, [1, 0, 0, 0], Step(0.7, 0.0, False, strength=0.0), subset)
-    kept = slots[0][0]
-    part = scan if subset is None else scan.restricted(subset)
-    gradient = np.float32(scan.scale) * part.adjoint(part.forward(now) - part.sinogram)[window.slices]
-    gradient *= 1 if subset is None else scan.measurements / len(subset)
-    gradient += np.float32(TAU) * (pixels - denoised)
-    inverse = scan.preconditioning(TAU, 2.0).filter
-    direction = np.fft.irfft2(inverse.inverse * np.fft.rfft2(gradient, inverse.shape), inverse.shape)[:24, :24]
-    assert relative(kept.pixels - pixels, -0.7 * direction) < 1e-4
-    assert np.array_equal(kept.momentum, momentum)
-    assert momentum.any()
-    assert np.array_equal(kept.denoised, denoised)
-    share = scan.forward_block(0, kept.pixels, out=np.empty(scan.share_shape(0), np.float32))
-    assert np.array_equal(kept.share, share)
+
+class TestFollow:
+    """Its corners, on a few pixels."""
+
+    def go(self, pixels, center, data_gradient, residual, step, mask=None, momentum=None, tau=0.5):
+        arrays = [np.array([values], np.float32) for values in (pixels, momentum or [0.0] * len(pixels), center)]
+        given = [np.array([values], np.float32) for values in (data_gradient, residual)]
+        moved = follow(*arrays, *given, tau, step, None if mask is None else np.array([mask], np.float32))
+        return [array[0].tolist() for array in arrays], moved
+
+    def test_where_the_data_say_nothing_the_block_is_its_center_at_once(self):
+        step = Step(1e-3, 0.5, False, centered=True)
+        (x, m, z), _ = self.go([1.0, 2.0], [1.0, 2.0], [0.0, 0.0], [0.25, -0.5], step)
+        assert (x, z, m) == ([0.75, 2.5], [0.75, 2.5], [-0.25, 0.5])
+        (x, _, z), moved = self.go(x, z, [0.0, 0.0], [0.25, -0.5], step, momentum=m)
+        assert (x, z) == ([0.375, 3.25], [0.375, 3.25]) and not moved.restarted
+
+    def test_momentum_that_points_uphill_is_dropped(self):
+        step = Step(1.0, 0.5, False, centered=True)
+        (x, m, _), moved = self.go([1.0], [1.0], [0.0], [0.25], step, momentum=[1.0])
+        assert (x, m, moved.restarted) == ([0.75], [-0.25], True)
+
+    def test_a_pixel_held_at_zero_stays_while_its_center_is_below(self):
+        # Without the data its center rises, but is negative still; the second one's rises above 0.
+        (x, _, z), moved = self.go([0.0, 0.0], [-2.0, -0.5], [0.0, 0.0], [1.0, -1.0], Step(0.1, 0.0, True, centered=True))
+        assert z == [-1.0, 1.0]
+        assert x[0] == 0 and x[1] == pytest.approx(1.0 - 0.1 * 0.5 * 0.5)
+        assert moved.gradient_squared == pytest.approx(0.25)  # only the second may move
+
+    def test_beyond_the_field_of_view_nothing_moves(self):
+        step = Step(1.0, 0.5, False, centered=True)
+        (x, m, _), moved = self.go([0.0, 1.0], [0.0, 1.0], [3.0, 0.0], [-1.0, 0.5], step, mask=[0.0, 1.0])
+        assert (x, m) == ([0.0, 0.5], [0.0, -0.5])
+        assert moved.gradient_squared == pytest.approx(0.0625)
+
+    def test_what_is_not_finite_is_told(self):
+        _, moved = self.go([1.0], [1.0], [float("nan")], [0.0], Step(1.0, 0.0, False, centered=True))
+        assert not moved.finite
 
 
 # --- which update is which -------------------------------------------------------------------------------------------
@@ -159,7 +225,7 @@ class TestRuns:
         result = solver(scan, network, data_updates=3, order="ordered").run(max_sweeps=3)
         strengths = result.schedule.strength
         assert len(strengths) == 3 * 4 * (1 + 3)
-        assert strengths[strengths > 0].tolist() == np.repeat([16.0, 4.0, 1.0], 4).tolist()
+        assert strengths[strengths > 0].tolist() == np.repeat([4.0, 1.0, 1.0], 4).tolist()
         assert result.history["sweep"][-1] == 3 and result.status is Status.MAX_SWEEPS
         assert (result.schedule.momentum[strengths == 0] == 0).all()
         for kind in (strengths > 0, strengths == 0):
@@ -189,7 +255,7 @@ class TestRuns:
     def test_a_replay_is_the_same(self, scan, network, order, options, tmp_path):
         result = solver(scan, network, order=order, **options).run(max_sweeps=2)
         result.schedule.save(tmp_path / "schedule.npz")
-        assert (result.schedule.strength == 0).sum() == 2 * 2 * 4
+        assert (result.schedule.strength == 0).sum() == 2 * 4 * 4
         again = solver(scan, network, num_workers=1, **options).run(replay=tmp_path / "schedule.npz")
         assert np.array_equal(again.image, result.image)
         # What is replayed is the record's: without its data updates it is another image.
@@ -197,7 +263,7 @@ class TestRuns:
         assert not np.array_equal(solver(scan, network, **options).run(replay=other).image, result.image)
 
     def test_where_they_are_by_default(self, scan, network):
-        assert solver(scan, network).method.data_updates == 2
+        assert solver(scan, network).method.data_updates == 4
         for settings in ({"method": "paper"}, {"step": "block"}, {"tau": 0.0}):
             assert solver(scan, network, **settings).method.data_updates == 0
 
@@ -208,6 +274,24 @@ def test_processes_give_the_simulations_image(scan, network):
     free = solver(scan, network, num_workers=2).run(max_sweeps=3)
     again = solver(scan, network, num_workers=1).run(replay=free.schedule)
     assert np.array_equal(free.image, again.image)
+
+
+def test_the_momentum_grows_once_the_denoiser_is_itself():
+    """Nesterov's (k − 1)/(k + 2), up to the momentum asked for."""
+    method = Method("preconditioned", 0.5, "cyclic", None, 4)
+    found = [method.momentum_at(4.0, sweeps) for sweeps in (0.0, 0.9, 1.0, 1.9, 2.5, 3.0, 4.0, 5.0, 9.0)]
+    assert found == pytest.approx([0, 0, 0, 0, 0.5 / 3.5, 0.25, 0.4, 0.5, 0.5])
+    assert [method.momentum_at(1.0, sweeps) for sweeps in (0.0, 2.0, 3.0)] == pytest.approx([0, 0.25, 0.4])
+    without = Method("preconditioned", 0.3, "cyclic", None, 0)
+    assert [without.momentum_at(4.0, sweeps) for sweeps in (0.0, 1.9, 2.0, 9.0)] == [0, 0, 0.3, 0.3]
+
+
+@pytest.mark.usefixtures("one_process")
+def test_a_schedule_from_before_there_were_centers_is_refused(scan, network):
+    schedule = solver(scan, network).run(max_sweeps=1).schedule
+    older = dataclasses.replace(schedule, settings={**schedule.settings, "centered": None})
+    with pytest.raises(ValueError, match="the version that recorded it"):
+        solver(scan, network).run(replay=older)
 
 
 def test_a_gpu_has_none_yet(scan, network):

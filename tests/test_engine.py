@@ -42,7 +42,7 @@ class Trial:
     def _on_read(self, update):
         if not self.states:  # the state after no commit at all
             self._snapshot(np.zeros(len(self.solver.operator.grid), int))
-        seen = update.denoised if update.task.step.keeps else update.crop
+        seen = update.center if update.task.step.keeps else update.crop
         copies = (seen.copy(), update.residual.copy(), update.pixels.copy(), update.momentum.copy())
         self.reads[update.task.number] = copies
 
@@ -57,7 +57,7 @@ class Trial:
     def _snapshot(self, front):
         self._front = front
         slots = [pair[slot] for pair, slot in zip(self.runtime.slots, front, strict=True)]
-        self.states.append([tuple(a.copy() for a in (s.pixels, s.momentum, s.share, s.denoised)) for s in slots])
+        self.states.append([tuple(a.copy() for a in (s.pixels, s.momentum, s.share, s.center)) for s in slots])
 
     def expected_read(self, version, block, keeps):
         """What an update of `block` must see of the state after `version` commits."""

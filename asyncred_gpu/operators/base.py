@@ -68,7 +68,7 @@ class BlockOperator(Protocol):
         ...
 
     def preconditioning(self, tau: float, shared: float) -> Preconditioning:
-        """What takes s times the curvature, and κτ of the denoiser's, out of a step.
+        """What takes s times the curvature, and τ of the denoiser's, out of a step.
 
         Args:
             shared: s, see `sharing` of preconditioner.py.
