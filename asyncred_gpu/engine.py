@@ -269,7 +269,11 @@ class Engine:
 
 def guarded(step: Step, guard: StepGuard | None, block: int) -> Step:
     """The step as the guard lets it be."""
-    if guard is None or not guard.shrinks:
+    if guard is None:
+        return step
+    if step.centered:
+        step = step._replace(momentum=step.momentum * guard.momentum)
+    if not guard.shrinks:
         return step
     momentum = 0.0 if not step.keeps and guard.drops_momentum(block) else step.momentum
     return step._replace(length=step.length * guard.factor, momentum=momentum)

@@ -180,9 +180,9 @@ def follow(
 ) -> Moved:
     """One step of min g(x) + τ/2‖x − z‖², in place: x ← x + (z⁺ − z) − γP(∇g + τ(x − z)).
 
-    z⁺ = x − R + βm = D(x) + βm where the denoiser is asked, else z; m is how far the block has come since it was asked
-    last, and is dropped where G points uphill. The block goes with its center: where the data say nothing, x = z⁺ at
-    once, however small P is there, and the data's part x − z is kept. At rest m = 0, so z = D(x) and G(x) = 0.
+    z⁺ = x − R + βm = D(x) + βm where the denoiser is asked, else z. m is z's last move, m⁺ = z⁺ − z, and is dropped where
+    G points uphill. The block goes with its center: where the data say nothing, x = z⁺ at once, however small P is
+    there, and the data's part x − z is kept. At rest m = 0, so z = D(x) and G(x) = 0.
 
     Args:
         pixels, momentum, center: (rows, cols) x_i, m_i and z_i; overwritten.
@@ -195,9 +195,7 @@ def follow(
     still, plain, about_it = np.zeros_like(momentum), step._replace(momentum=0.0), None
     with np.errstate(over="ignore", invalid="ignore"):
         pull = pixels - center
-        if step.keeps:
-            momentum -= pixels
-        else:
+        if not step.keeps:
             gradient = data_gradient + np.float32(tau) * residual
             if mask is not None:
                 gradient *= mask
@@ -205,10 +203,9 @@ def follow(
             restarted = step.momentum > 0 and float(np.vdot(gradient, momentum)) > 0
             about_it = float(np.vdot(free, free)), restarted
             ahead = pixels - residual + np.float32(0.0 if restarted else step.momentum) * momentum
-            np.negative(pixels, out=momentum)
+            np.subtract(ahead, center, out=momentum)
             _go_along(pixels, center, ahead, step, mask)
         moved = move(pixels, still, data_gradient, pull, tau, plain, mask, precondition)
-        momentum += pixels
     if about_it is None:
         return moved
     return Moved(*about_it, moved.finite and math.isfinite(about_it[0]))

@@ -111,7 +111,7 @@ def test_three_updates_of_a_block_by_the_whole_images_operators(worker_and_slots
             ahead = now + (0 if restarted else step.momentum) * m
         assert moved.gradient_squared == pytest.approx(float(np.vdot(expected, expected)), rel=1e-4)
         new = x + (ahead - z) - step.length * filtered(scan, gradient + TAU * (x - z))
-        m = m + new - x if step.keeps else new - x
+        m = m if step.keeps else ahead - z
         there = slots[0][1 - count % 2]
         assert relative(there.pixels - x, new - x) < 1e-4
         assert relative(there.momentum, m) < 1e-4
@@ -147,15 +147,17 @@ class TestFollow:
 
     def test_a_pixel_held_at_zero_stays_while_its_center_is_below(self):
         # Without the data its center rises, but is negative still; the second one's rises above 0.
-        (x, _, z), moved = self.go([0.0, 0.0], [-2.0, -0.5], [0.0, 0.0], [1.0, -1.0], Step(0.1, 0.0, True, centered=True))
+        (x, _, z), moved = self.go(
+            [0.0, 0.0], [-2.0, -0.5], [0.0, 0.0], [1.0, -1.0], Step(0.1, 0.0, True, centered=True)
+        )
         assert z == [-1.0, 1.0]
         assert x[0] == 0 and x[1] == pytest.approx(1.0 - 0.1 * 0.5 * 0.5)
         assert moved.gradient_squared == pytest.approx(0.25)  # only the second may move
 
     def test_beyond_the_field_of_view_nothing_moves(self):
         step = Step(1.0, 0.5, False, centered=True)
-        (x, m, _), moved = self.go([0.0, 1.0], [0.0, 1.0], [3.0, 0.0], [-1.0, 0.5], step, mask=[0.0, 1.0])
-        assert (x, m) == ([0.0, 0.5], [0.0, -0.5])
+        (x, _, _), moved = self.go([0.0, 1.0], [0.0, 1.0], [3.0, 0.0], [-1.0, 0.5], step, mask=[0.0, 1.0])
+        assert x == [0.0, 0.5]
         assert moved.gradient_squared == pytest.approx(0.0625)
 
     def test_what_is_not_finite_is_told(self):
@@ -196,8 +198,21 @@ def test_the_guard_drops_the_momentum_of_those_that_have_one():
     for residual in (1.0, 30.0):
         guard.judge(residual)
     kept, asked = Step(1.0, 0.0, False, 0.0), Step(1.0, 0.5, False)
+    assert guard.momentum == 0.5
     assert guarded(kept, guard, 0) == Step(0.5, 0.0, False, 0.0)
     assert [guarded(asked, guard, 0).momentum for _ in range(2)] == [0.0, 0.5]
+
+
+def test_momentum_that_makes_the_residual_swing_is_halved():
+    """Of blocks that go along with their centers alone, and their steps stay."""
+    guard, centered, plain = StepGuard(1), Step(1.0, 0.4, False, centered=True), Step(1.0, 0.4, False)
+    found = []
+    for residual in (1.0, 0.1, 0.19, 0.21, 0.3, 0.43, 0.01, 0.019, 0.05):
+        guard.judge(residual)
+        found.append(guarded(centered, guard, 0).momentum)
+        assert guarded(plain, guard, 0) == plain
+    assert found == pytest.approx([0.4, 0.4, 0.4, 0.2, 0.2, 0.1, 0.1, 0.1, 0.05])
+    assert guarded(centered, guard, 0).length == 1.0
 
 
 def test_the_residual_is_of_those_that_ask_the_denoiser(scan):

@@ -10,7 +10,7 @@ from asyncred_gpu.blocks import BlockGrid
 from asyncred_gpu.experiments import retina_problem
 from asyncred_gpu.operators import radon
 from asyncred_gpu.operators.point_spread import padded_shape, point_spread
-from asyncred_gpu.preconditioner import KAPPA, BlockPreconditioner, Filter, HostPreconditioner, preconditioned_norm
+from asyncred_gpu.preconditioner import BlockPreconditioner, Filter, HostPreconditioner, preconditioned_norm
 from asyncred_gpu.red import Step, move
 
 from .helpers import LinearResidual, half_turn, relative, small_network, small_scan
@@ -82,11 +82,11 @@ def test_the_norm_is_the_largest_eigenvalue(weighted):
     index = 5
     hessian = scan.scale * matrix(lambda block: scan._normal_of_block(index, block))
     p = matrix(HostPreconditioner(conditioning.filter))
-    eigenvalues = np.linalg.eigvals(p @ (hessian + KAPPA * TAU * np.eye(63))).real
+    eigenvalues = np.linalg.eigvals(p @ (hessian + TAU * np.eye(63))).real
     assert 0.95 * eigenvalues.max() < conditioning.norm(index) < 1.001 * eigenvalues.max()
     # What it is for: the curvature is a unit matrix, but for a few directions.
     assert 0.4 < np.median(eigenvalues) < 1.5
-    assert np.ptp(np.linalg.eigvalsh(hessian + KAPPA * TAU * np.eye(63))) > 3 * KAPPA * TAU
+    assert np.ptp(np.linalg.eigvalsh(hessian + TAU * np.eye(63))) > 3 * TAU
 
 
 def test_the_norm_of_a_known_operator():
