@@ -86,7 +86,7 @@ def _method_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--tau",
         type=number_or("auto", above=0),
-        help="strength of the regularization, or auto: chosen from the measurements [0.005; scan: 0.05]",
+        help="strength of the regularization, or auto: chosen from the measurements [0.0025; scan: 0.05]",
     )
     group.add_argument("--denoiser", default="dncnn", help="a shipped denoiser, or a file of weights [dncnn]")
     group.add_argument(
@@ -121,18 +121,19 @@ def _method_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--momentum",
         type=number(least=0),
-        help="heavy ball of a block [block 0.8, preconditioned 0.3, 0 with over half of the blocks in flight; else 0]",
+        help="heavy ball of a block [fast: 0.5 with data updates, else block 0.8, preconditioned 0.3, 0 with over half "
+        "of the blocks in flight; paper: 0]",
     )
     group.add_argument(
         "--continuation",
         type=number(least=1),
         help="the denoiser begins so much stronger, and weakens every sweep, to a quarter, or to half without data "
-        "updates [fast: 16, without data updates 1 to 16, by the start; paper: 1]",
+        "updates [fast: 4, without data updates 1 to 16, by the start; paper: 1]",
     )
     group.add_argument(
         "--data-updates",
         type=whole(0),
-        help="updates of the data term alone after each that asks the denoiser [fast, CPU: 2; else 0]",
+        help="updates of the data term alone after each that asks the denoiser [fast, CPU: 4; else 0]",
     )
     group.add_argument(
         "--intensity-scale", type=number_or("auto", above=0), help="what counts as 1 to the denoiser, or auto [auto]"

@@ -1,8 +1,8 @@
 """A step that knows the curvature: d = P G, P = U F⁻¹ 1/(s·ĥ + τ) F Uᵀ, with ĥ the symbol of U_iᵀ∇²g U_i.
 
 Uᵀ puts a block into zeros twice its size, U cuts it out again. A P that is symmetric and positive leaves the solutions
-of G(x) = 0 as they are; this one shortens the way, by Newton's method for the data term and τ for the residual's Jacobian
-(2τ bounds it where D is nonexpansive; 1.2τ was the most measured of ours). s ≥ 1 allows for blocks that move
+of G(x) = 0 as they are; this one shortens the way, by Newton's method for the data term and τ for the denoiser's part
+(2τ bounds its Jacobian where D is nonexpansive; 1.2τ was the most measured of ours). s ≥ 1 allows for blocks that move
 at the same time: their moves add up where blocks share measurements, where ĥ is large. Outside the theorems.
 """
 

@@ -30,7 +30,7 @@ IMAGES_WRITTEN = 3
 # views best after 12 sweeps.
 TAU_OF_A_SCAN = 0.05
 # After seven sweeps the simulated retina has 38.99, 38.82 and 38.25 dB with 0.0025, 0.005 and 0.01.
-TAU_OF_THE_RETINA = 0.005
+TAU_OF_THE_RETINA = 0.0025
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -180,9 +180,9 @@ def follow(
 ) -> Moved:
     """One step of min g(x) + τ/2‖x − z‖², in place: x ← x + (z⁺ − z) − γP(∇g + τ(x − z)).
 
-    z⁺ = x − R + βm = D(x) + βm where the denoiser is asked, else z. m is z's last move, m⁺ = z⁺ − z, and is dropped where
-    G points uphill. The block goes with its center: where the data say nothing, x = z⁺ at once, however small P is
-    there, and the data's part x − z is kept. At rest m = 0, so z = D(x) and G(x) = 0.
+    z⁺ = x − R + βm = D(x) + βm where the denoiser is asked, else z. m is z's last move, m⁺ = z⁺ − z, and is dropped
+    where it points uphill. The block goes with its center: where the data say nothing, x = z⁺ at once, however small P
+    is there, and the data's part x − z is kept. At rest m = 0, so z = D(x) and G(x) = 0.
 
     Args:
         pixels, momentum, center: (rows, cols) x_i, m_i and z_i; overwritten.
@@ -194,7 +194,6 @@ def follow(
     """
     still, plain, about_it = np.zeros_like(momentum), step._replace(momentum=0.0), None
     with np.errstate(over="ignore", invalid="ignore"):
-        pull = pixels - center
         if not step.keeps:
             gradient = data_gradient + np.float32(tau) * residual
             if mask is not None:
@@ -204,16 +203,17 @@ def follow(
             about_it = float(np.vdot(free, free)), restarted
             ahead = pixels - residual + np.float32(0.0 if restarted else step.momentum) * momentum
             np.subtract(ahead, center, out=momentum)
-            _go_along(pixels, center, ahead, step, mask)
-        moved = move(pixels, still, data_gradient, pull, tau, plain, mask, precondition)
+            held, _ = _held_and_free(pixels, data_gradient + np.float32(tau) * (pixels - ahead), step)
+            _go_along(pixels, center, ahead, held, mask)
+        moved = move(pixels, still, data_gradient, pixels - center, tau, plain, mask, precondition)
     if about_it is None:
         return moved
     return Moved(*about_it, moved.finite and math.isfinite(about_it[0]))
 
 
-def _go_along(pixels: FloatArray, center: FloatArray, ahead: FloatArray, step: Step, mask: FloatArray | None) -> None:
-    """x ← x + (z⁺ − z); z ← z⁺. A pixel that is held at 0 stays there while its center is below."""
-    shift = np.maximum(ahead, 0) - np.maximum(center, 0) if step.nonnegative else ahead - center
+def _go_along(pixels: FloatArray, center: FloatArray, ahead: FloatArray, held: Any, mask: FloatArray | None) -> None:
+    """Set x ← x + (z⁺ − z) and z ← z⁺, but for pixels held at 0 (None: x may be negative)."""
+    shift = ahead - center if held is None else np.where(held, 0, np.maximum(ahead, 0) - np.maximum(center, 0))
     if mask is not None:
         shift *= mask
     pixels += shift

@@ -200,8 +200,9 @@ class GpuAsyncRED:
         # Without a prior P is next to the inverse of what blurs, which takes the noise along.
         usual = "preconditioned" if operator.convolutional and self.tau != 0 else "block"
         crowded = 2 * self.parallelism.in_flight > len(grid)
-        choices = (method, step, momentum, sampling, continuation, data_updates)
-        self.method = Method.of(*choices, usual=usual, crowded=crowded, on_cpu=self._kind == "cpu")
+        choices = (method, step, momentum, sampling, continuation)
+        here = {"usual": usual, "crowded": crowded, "on_cpu": self._kind == "cpu"}
+        self.method = Method.of(*choices, data_updates, **here)
         self._pattern = Pattern(self.parallelism.in_flight, self.method.data_updates)
         check_momentum(self.method.momentum, self.parallelism.in_flight, len(grid))
         check_convolutional(self.method.step, operator.convolutional)
@@ -210,8 +211,7 @@ class GpuAsyncRED:
             "pad": pad,
             "num_workers": num_workers,
             "step": self.method.step,
-            "momentum": momentum,
-            "method": method,
+            "momentum": Method.of(*choices, 0, **here).momentum,  # a trial has no data updates
             "sampling": self.method.sampling,
             "nonnegative": nonnegative,
             "field_of_view": field_of_view,

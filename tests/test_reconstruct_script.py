@@ -74,8 +74,8 @@ def write_scan(path: Path, center: float) -> Path:
     return path
 
 
-def test_a_simulated_scan_from_end_to_end(tmp_path: Path, denoiser: tuple[str, str]) -> None:
-    status, out, err = ran([*SMALL, *denoiser, "--order", "ordered"], tmp_path)
+def test_a_simulated_scan_from_end_to_end(tmp_path: Path) -> None:
+    status, out, err = ran([*SMALL, "--order", "ordered"], tmp_path)
     assert (status, err) == (0, "")
     (folder,) = (tmp_path / "outputs").iterdir()
     assert {path.name for path in folder.iterdir()} == WRITTEN
@@ -91,10 +91,9 @@ def test_a_simulated_scan_from_end_to_end(tmp_path: Path, denoiser: tuple[str, s
     assert float(history[-1]["snr"]) == pytest.approx(snr(image, reference), abs=1e-3)
 
 
-def test_a_measured_scan_from_end_to_end(tmp_path: Path, denoiser: tuple[str, str]) -> None:
+def test_a_measured_scan_from_end_to_end(tmp_path: Path) -> None:
     scan = write_scan(tmp_path / "scan.h5", center=51.5)
-    options = ["--input", str(scan), "--every", "2", "--size", "64", "--sweeps", "6", "--workers", "1", *denoiser]
-    options += ["--tau", "0.01"]  # the network is no denoiser
+    options = ["--input", str(scan), "--every", "2", "--size", "64", "--sweeps", "6", "--workers", "1"]
     assert main([*options, "--output", str(tmp_path / "run"), "--quiet"]) == 0
     assert {path.name for path in (tmp_path / "run").iterdir()} == WRITTEN - {"reference.tif"}
     settings = json.loads((tmp_path / "run" / "settings.json").read_text())
