@@ -85,7 +85,8 @@ class EpochSampler:
 class Pattern:
     """Which updates ask the denoiser, by their numbers: `group` that do, then group·repeats that don't, and so on.
 
-    With as many in a group as are in flight, updates at work at the same time take equally long.
+    With all blocks in a group the data are met by what all of them have become: where some move alone, the others move
+    against it, and take over what the data leave open.
     """
 
     group: int

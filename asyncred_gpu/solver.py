@@ -203,7 +203,7 @@ class GpuAsyncRED:
         choices = (method, step, momentum, sampling, continuation)
         here = {"usual": usual, "crowded": crowded, "on_cpu": self._kind == "cpu"}
         self.method = Method.of(*choices, data_updates, **here)
-        self._pattern = Pattern(self.parallelism.in_flight, self.method.data_updates)
+        self._pattern = Pattern(len(grid), self.method.data_updates)
         check_momentum(self.method.momentum, self.parallelism.in_flight, len(grid))
         check_convolutional(self.method.step, operator.convolutional)
         self._trial_options: dict[str, Any] = {

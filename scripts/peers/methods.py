@@ -51,7 +51,7 @@ class Method:
 
 OURS = "ours"
 
-TAU = Axis("tau", (0.005, 0.01, 0.02), 2)
+TAU = Axis("tau", (0.00125, 0.0025, 0.005), 2)
 WEIGHT = TAU._replace(name="weight")
 # Of one that replaces the image by the denoised one in every step: 1 is the denoiser as it is, which is far too much
 # for a scan of 70 dB; less is a part of its residual, the same trick as a tau.
