@@ -201,8 +201,8 @@ class GpuAsyncRED:
         usual = "preconditioned" if operator.convolutional and self.tau != 0 else "block"
         crowded = 2 * self.parallelism.in_flight > len(grid)
         choices = (method, step, momentum, sampling, continuation)
-        here = {"usual": usual, "crowded": crowded, "on_cpu": self._kind == "cpu"}
-        self.method = Method.of(*choices, data_updates, **here)
+        choose = partial(Method.of, *choices, usual=usual, crowded=crowded, on_cpu=self._kind == "cpu")
+        self.method = choose(data_updates=data_updates)
         self._pattern = Pattern(len(grid), self.method.data_updates)
         check_momentum(self.method.momentum, self.parallelism.in_flight, len(grid))
         check_convolutional(self.method.step, operator.convolutional)
@@ -211,7 +211,7 @@ class GpuAsyncRED:
             "pad": pad,
             "num_workers": num_workers,
             "step": self.method.step,
-            "momentum": Method.of(*choices, 0, **here).momentum,  # a trial has no data updates
+            "momentum": choose(data_updates=0).momentum,  # a trial has no data updates
             "sampling": self.method.sampling,
             "nonnegative": nonnegative,
             "field_of_view": field_of_view,

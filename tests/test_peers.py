@@ -463,7 +463,8 @@ def test_the_torch_denoiser_in_tiles_is_that_of_the_whole(problem, network, monk
     assert [part.stop - part.start for part in dncnn_torch.tiles(50)] == [17, 16, 17]
     padded = denoiser.interior
     monkeypatch.setattr(denoiser, "interior", lambda crop: padded(torch.roll(crop, halo, -1)))
-    assert np.array_equal(denoiser.of_array(image), whole) == (halo == 0)
+    # Not the same bits everywhere: with AVX2 convolutions of other sizes add up in another order.
+    assert (relative(denoiser.of_array(image), whole) < 1e-5) == (halo == 0)
 
 
 def test_a_failed_runner_is_a_line_of_the_table(problem, tmp_path):
