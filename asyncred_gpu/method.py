@@ -20,8 +20,8 @@ from .settings import check_choice, check_count, check_number, is_auto
 METHODS = ("fast", "paper")
 # Heavy ball of a block: half the sweeps with the block step. With the preconditioned one 0.3 saves two sweeps of nine
 # on the retina (800², 180 angles). With data updates it is Nesterov's (k − 1)/(k + 2) in sweep k after the stronger
-# denoiser, up to 0.5: a camera man (400², 90 angles) is after 10 sweeps where he was after 16; with 0.5 from the
-# beginning on, or with 0.9, what the first sweeps moved swings back.
+# denoiser, up to 0.5: a camera man (400², 90 angles) has 25.7 dB after 10 sweeps, 25.1 without. With 0.5 from
+# the beginning on what the first sweeps moved swings back, and 0.9 gained nothing more.
 MOMENTUM = {"block": 0.8, "preconditioned": 0.3}
 MOMENTUM_WITH_DATA_UPDATES = 0.5
 # Arguments of the block step by itself, for experiments that compare what is asynchronous and what isn't, not steps.
