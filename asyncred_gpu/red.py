@@ -150,12 +150,7 @@ def move(
     """
     with np.errstate(over="ignore", invalid="ignore"):  # a run that diverges is told by `finite`
         gradient = data_gradient
-        gradient += np.float32(tau) * residual
-        if mask is not None:
-            gradient *= mask
-        held, free = _held_and_free(pixels, gradient, step)
-        squared = float(np.vdot(free, free))
-        restarted = step.momentum > 0 and float(np.vdot(gradient, momentum)) > 0
+        held, free, squared, restarted = _judged(gradient, pixels, momentum, residual, tau, step, mask)
         momentum *= np.float32(0.0 if restarted else step.momentum)
         direction = gradient if precondition is None else preconditioned(precondition, gradient, free, held, mask)
         momentum -= np.float32(step.length) * direction
@@ -195,12 +190,8 @@ def follow(
     still, plain, about_it = np.zeros_like(momentum), step._replace(momentum=0.0), None
     with np.errstate(over="ignore", invalid="ignore"):
         if not step.keeps:
-            gradient = data_gradient + np.float32(tau) * residual
-            if mask is not None:
-                gradient *= mask
-            _, free = _held_and_free(pixels, gradient, step)
-            restarted = step.momentum > 0 and float(np.vdot(gradient, momentum)) > 0
-            about_it = float(np.vdot(free, free)), restarted
+            _, _, squared, restarted = _judged(data_gradient.copy(), pixels, momentum, residual, tau, step, mask)
+            about_it = squared, restarted
             ahead = pixels - residual + np.float32(0.0 if restarted else step.momentum) * momentum
             np.subtract(ahead, center, out=momentum)
             held, _ = _held_and_free(pixels, data_gradient + np.float32(tau) * (pixels - ahead), step)
@@ -209,6 +200,24 @@ def follow(
     if about_it is None:
         return moved
     return Moved(*about_it, moved.finite and math.isfinite(about_it[0]))
+
+
+def _judged(
+    gradient: FloatArray,
+    pixels: FloatArray,
+    momentum: FloatArray,
+    residual: FloatArray,
+    tau: float,
+    step: Step,
+    mask: FloatArray | None,
+) -> tuple[Any, FloatArray, float, bool]:
+    """Make G of ∇g, in place; which pixels are held, G of the others, its ‖G‖², and whether m points uphill."""
+    gradient += np.float32(tau) * residual
+    if mask is not None:
+        gradient *= mask
+    held, free = _held_and_free(pixels, gradient, step)
+    uphill = step.momentum > 0 and float(np.vdot(gradient, momentum)) > 0
+    return held, free, float(np.vdot(free, free)), uphill
 
 
 def _go_along(pixels: FloatArray, center: FloatArray, ahead: FloatArray, held: Any, mask: FloatArray | None) -> None:

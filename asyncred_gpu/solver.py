@@ -138,8 +138,8 @@ class GpuAsyncRED:
         seed: of the block choice and the minibatches.
         method: what "auto" stands for. "fast": in CT step="preconditioned" with momentum 0.5 (0.3 without data
             updates), else step="block" with 0.8 (none with over half of the blocks in flight); sampling="cyclic"; a
-            continuation. "paper": what its
-            theorems cover, step="theory", no momentum, sampling="uniform", no continuation. The end is the same.
+            continuation. "paper": what its theorems cover, step="theory", no momentum, sampling="uniform", no
+            continuation. The end is the same.
         continuation: f ≥ 1, how many times stronger the denoiser is when the run begins, R_{fc}; it loses half of that
             every sweep, until it is the network itself. "auto": with "fast" up to 16 from a start of the operator's,
             the worse it fits the measurements; 1 (none) from an image. With data updates a quarter is left after a

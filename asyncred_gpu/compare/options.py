@@ -46,7 +46,7 @@ def parse(words: list[str]) -> argparse.Namespace:
 
 
 def _add_method_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--tau", type=number(above=0), help="strength of the regularization [0.005; scan: 0.05; cs: 1]")
+    group.add_argument("--tau", type=number(above=0), help="strength of the regularization [0.0025; scan: 0.05; cs: 1]")
     group.add_argument("--denoiser", default="dncnn", help="a shipped denoiser, or a file of weights [dncnn]")
     group.add_argument(
         "--sigma", type=number(above=0), default=5.0, help="noise level of the shipped denoiser, of 255 [5]"
