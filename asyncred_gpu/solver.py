@@ -146,7 +146,7 @@ class GpuAsyncRED:
             sweep, and "auto" is 4.
         data_updates: how many updates of the data term alone follow each that asks the denoiser: with R = x − z, the z
             that it last made of the block, cheap where the denoiser isn't. The block then goes along with its z
-            (`follow` of red.py), and the momentum, z's, grows to what it is over the first sweeps. "auto": 4 with
+            (`follow` of red.py), and the momentum, z's, grows to what it is over the first sweeps. "auto": 3 with
             "fast" and the preconditioned step, on the CPU; else 0, as the paper has it.
     Raises:
         ValueError, TypeError: settings that can't be, before any work.

@@ -278,7 +278,7 @@ class TestRuns:
         assert not np.array_equal(solver(scan, network, **options).run(replay=other).image, result.image)
 
     def test_where_they_are_by_default(self, scan, network):
-        assert solver(scan, network).method.data_updates == 4
+        assert solver(scan, network).method.data_updates == 3
         for settings in ({"method": "paper"}, {"step": "block"}, {"tau": 0.0}):
             assert solver(scan, network, **settings).method.data_updates == 0
 
