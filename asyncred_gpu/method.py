@@ -67,13 +67,11 @@ class Method:
         *,
         usual: str,
         crowded: bool,
-        on_cpu: bool = True,
     ) -> Self:
         """Fill in what is "auto".
 
         Args:
             usual: the fast method's step. crowded: over half of the blocks are in flight, where momentum diverges.
-            on_cpu: workers are processes, which alone know updates of the data term.
         Raises:
             ValueError: a choice that isn't one.
         """
@@ -81,17 +79,13 @@ class Method:
         step = check_step(("theory" if paper else usual) if is_auto(step) else step)
         fast = not paper and step in MOMENTUM
         if is_auto(data_updates):
-            data_updates = DATA_UPDATES if fast and step == "preconditioned" and on_cpu else 0
+            data_updates = DATA_UPDATES if fast and step == "preconditioned" else 0
         data_updates = check_count("data_updates", data_updates, 0)
         if is_auto(momentum):
             usual_momentum = MOMENTUM_WITH_DATA_UPDATES if data_updates else MOMENTUM.get(str(step), 0.0)
             momentum = usual_momentum if fast and not crowded else 0.0
         if is_auto(continuation):
             continuation = None if fast else 1.0
-        if data_updates and not on_cpu:
-            raise ValueError(
-                f"data_updates={data_updates} isn't to be had on a GPU yet. Pass data_updates=0, or device='cpu'."
-            )
         return cls(
             step,
             check_number("momentum", momentum, 0.0, 1.0),

@@ -105,6 +105,11 @@ class Schedule:
         if fault is not None:
             raise ValueError(f"The schedule can't be replayed: {fault}. Pass one written by result.schedule.save().")
 
+    @property
+    def centered(self) -> bool:
+        """Whether blocks went along with their centers (`follow` of red.py)."""
+        return bool(self.settings.get("centered"))
+
     def save(self, path: str | Path) -> None:
         """Write to a new .npz file.
 

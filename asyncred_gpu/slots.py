@@ -33,10 +33,11 @@ class Slot:
 
 @dataclass(frozen=True)
 class SlotOffsets:
-    """Where one block's arrays begin, in floats: both slots in the memory; momentum and share from there."""
+    """Where one block's arrays begin, in floats: both slots in the memory; the others from there."""
 
     slots: tuple[int, int]
     momentum: int
+    center: int
     share: int
     size: int
 
@@ -58,9 +59,9 @@ class SlotLayout:
         """The layout of `views` in numbers, for kernels."""
         found, begin = [], 0
         for pixels, share in zip(self.pixels, self.shares, strict=True):
-            momentum = _bytes(pixels) // 4
-            size = 3 * momentum + _bytes(share) // 4
-            found.append(SlotOffsets((begin, begin + size), momentum, 3 * momentum, size))
+            one = _bytes(pixels) // 4
+            size = 3 * one + _bytes(share) // 4
+            found.append(SlotOffsets((begin, begin + size), one, 2 * one, 3 * one, size))
             begin += 2 * size
         return found
 

@@ -147,7 +147,7 @@ class GpuAsyncRED:
         data_updates: how many updates of the data term alone follow each that asks the denoiser: with R = x − z, the z
             that it last made of the block, cheap where the denoiser isn't. The block then goes along with its z
             (`follow` of red.py), and the momentum, z's, grows to what it is over the first sweeps. "auto": 3 with
-            "fast" and the preconditioned step, on the CPU; else 0, as the paper has it.
+            "fast" and the preconditioned step; else 0, as the paper has it.
     Raises:
         ValueError, TypeError: settings that can't be, before any work.
         DeviceError: a device that isn't there.
@@ -201,7 +201,7 @@ class GpuAsyncRED:
         usual = "preconditioned" if operator.convolutional and self.tau != 0 else "block"
         crowded = 2 * self.parallelism.in_flight > len(grid)
         choices = (method, step, momentum, sampling, continuation)
-        choose = partial(Method.of, *choices, usual=usual, crowded=crowded, on_cpu=self._kind == "cpu")
+        choose = partial(Method.of, *choices, usual=usual, crowded=crowded)
         self.method = choose(data_updates=data_updates)
         self._pattern = Pattern(len(grid), self.method.data_updates)
         check_momentum(self.method.momentum, self.parallelism.in_flight, len(grid))
@@ -358,6 +358,7 @@ class GpuAsyncRED:
             self.parallelism.per_launch,
             self.minibatch,
             prepared.filter,
+            bool(prepared.common["centered"]),
         )
         with closing(make_runtime(worker_setup, self.parallelism.workers, prepared.image)) as runtime:
             runtime.prime()
@@ -414,7 +415,7 @@ class GpuAsyncRED:
         image = np.ascontiguousarray(image, np.float32)
         precision, measured = self._precision(image, scale, schedule)
         shared = self._shared(schedule)
-        centered = bool(self.method.data_updates if schedule is None else schedule.settings.get("centered"))
+        centered = bool(self.method.data_updates) if schedule is None else schedule.centered
         common = self._common(image, precision, shared, centered)
         if schedule is not None:
             check_replay(schedule.settings, common)
@@ -595,13 +596,7 @@ class GpuAsyncRED:
             raise TypeError(f"replay is a {type(replay).__name__}. Pass result.schedule, or the path it was saved to.")
         schedule = replay if isinstance(replay, Schedule) else Schedule.load(replay)
         schedule.check(len(self.operator.grid))
-        centered = bool(schedule.settings.get("centered"))
-        if self._kind != "cpu" and centered:
-            raise ValueError(
-                "The schedule is of a run with updates of the data term alone (data_updates), which a GPU doesn't know "
-                "yet. Replay it with device='cpu'."
-            )
-        if not centered and not schedule.strength.all():
+        if not schedule.centered and not schedule.strength.all():
             raise ValueError(
                 "The schedule has updates of the data term alone from before blocks went along with their centers. "
                 "Replay it with the version that recorded it."

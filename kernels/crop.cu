@@ -11,7 +11,7 @@ PORTABLE int reflected(int i, int length) {
 }
 
 // crops (batch, block_rows + 2 halo, block_cols + 2 halo): pixels / (scale · strength), and 0 where a task's block
-// has none.
+// has none, or doesn't ask the denoiser.
 KERNEL crop(const Image *image, const Block *blocks, const float *memory, const Task *tasks, const signed char *slots,
             int batch, float scale, float *crops) {
     const int halo = image->halo, height = image->block_rows + 2 * halo, width = image->block_cols + 2 * halo;
@@ -20,7 +20,7 @@ KERNEL crop(const Image *image, const Block *blocks, const float *memory, const 
         const int c = split_off(rest, width), r = split_off(rest, height), t = (int)rest;
         const int own = tasks[t].block;
         float value = 0.0f;
-        if (own >= 0 && r < blocks[own].rows + 2 * halo && c < blocks[own].cols + 2 * halo) {
+        if (own >= 0 && tasks[t].strength > 0.0f && r < blocks[own].rows + 2 * halo && c < blocks[own].cols + 2 * halo) {
             const int row = reflected(blocks[own].top - halo + r, image->rows);
             const int col = reflected(blocks[own].left - halo + c, image->cols);
             const int giver = row / image->block_rows * image->across + col / image->block_cols;

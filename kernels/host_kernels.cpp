@@ -9,6 +9,7 @@
 #include "filter_out.cu"
 #include "first_layer_bfloat16.cu"
 #include "first_layer_float16.cu"
+#include "follow.cu"
 #include "forward.cu"
 #include "normal.cu"
 #include "project.cu"

@@ -33,13 +33,12 @@ IMAGE = np.dtype(
     ]
 )
 
-# struct Block of layout.h; `slots`: where its two slots begin in the memory, `momentum` and `share` from there: floats
+# struct Block of layout.h; `slots`: where its two slots begin in the memory, in floats; the others from there
 BLOCK = np.dtype(
     [
         *((name, "i4") for name in ("top", "left", "rows", "cols", "width", "unused")),
         ("slots", "i8", (2,)),
-        ("momentum", "i8"),
-        ("share", "i8"),
+        *((name, "i8") for name in ("momentum", "center", "share")),
     ]
 )
 

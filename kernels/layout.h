@@ -1,7 +1,7 @@
 // What the kernels know of the image, its blocks and a launch's tasks; launch.py holds the same structs for numpy.
 //
 // memory: both slots of all blocks, float32. Slot s of block j begins at memory + blocks[j].slots[s]: pixels (rows ×
-// cols, the block's own), from `momentum` on the momentum (likewise), from `share` on its share (angles × width).
+// cols, the block's own), from `momentum` and `center` on those (likewise), from `share` on its share (angles × width).
 // slots[t][j]: the slot of block j that task t reads; its own back slot is the other one. Buffers of a batch are padded
 // to the largest block, rows of `block_cols`; a smaller block uses the top left part.
 #pragma once
@@ -15,10 +15,11 @@ struct Image {
 
 struct Block {
     int top, left, rows, cols, width, unused;
-    long long slots[2], momentum, share;
+    long long slots[2], momentum, center, share;
 };
 
-// One block's update; block -1: nothing to do. strength: what the intensity scale is multiplied with.
+// One block's update; block -1: nothing to do. strength: what the intensity scale is multiplied with; 0: the denoiser
+// isn't asked, and the block keeps its center.
 struct Task {
     int block;
     float length, momentum, gradient_scale, strength;

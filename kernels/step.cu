@@ -1,4 +1,5 @@
-// One heavy-ball step: m <- beta m - gamma G; x <- x + m, into buffers that will be published; `move` of red.py.
+// One heavy-ball step: m <- beta m - gamma G; x <- x + m, into buffers that will be published; `move` of red.py. Where
+// blocks go along with their centers, x <- x - gamma G, from where follow.cu has put x, and m is the center's.
 #include "layout.h"
 
 #define LARGEST_FLOAT 3.402823466e38f
@@ -7,8 +8,8 @@
 // cols). pixels, momentum (batch, block_rows, block_cols); turned (batch, block_cols, block_rows): the pixels with rows
 // and columns exchanged, for forward.cu. sums (batch, 2, lanes): |x - reference|^2, and how many x aren't finite.
 KERNEL step(const Image *image, const Block *blocks, const float *memory, const Task *tasks, const signed char *slots,
-            int batch, int parts, const float *gradients, const float *totals, const float *reference /*or null*/,
-            float *pixels, float *turned, float *momentum, int lanes, float *sums) {
+            int batch, int parts, int centered, const float *gradients, const float *totals,
+            const float *reference /*or null*/, float *pixels, float *turned, float *momentum, int lanes, float *sums) {
     EACH(item, (long long)batch * lanes) {
         long long rest = item;
         const int lane = split_off(rest, lanes), t = (int)rest;
@@ -22,17 +23,18 @@ KERNEL step(const Image *image, const Block *blocks, const float *memory, const 
             const float kept = restarted ? 0.0f : task.momentum;
             for (int p = lane; p < block.rows * block.cols; p += lanes) {
                 const int r = p / block.cols, c = p - r * block.cols;
-                const float x = old_pixels[p];
-                float moved_by = kept * old_momentum[p] - task.length * gradients[padded(*image, t * parts, r, c)];
+                const long long place = padded(*image, t, r, c);
+                const float x = centered ? pixels[place] : old_pixels[p];
+                float moved_by = -task.length * gradients[padded(*image, t * parts, r, c)];
+                if (!centered) moved_by += kept * old_momentum[p];
                 float moved = x + moved_by;
                 if (task.nonnegative) {
                     if (moved < 0.0f) moved = 0.0f;  // unlike fmaxf, this keeps NaN
                     moved_by = moved - x;
                 }
-                const long long place = padded(*image, t, r, c);
                 pixels[place] = moved;
                 turned[padded(*image, t, 0, 0) + (long long)c * image->block_rows + r] = moved;
-                momentum[place] = moved_by;
+                if (!centered) momentum[place] = moved_by;
                 if (!(fabsf(moved) <= LARGEST_FLOAT)) infinite += 1.0f;
                 if (reference) {
                     const float error =

@@ -101,6 +101,7 @@ class SymbolicProgram:
     """The Program of runtime/cuda.py, on tags."""
 
     gradient_scale = 1.0
+    centered = True
 
     def __init__(self, worker, slots, size, reads):
         self._worker = worker
@@ -113,6 +114,7 @@ class SymbolicProgram:
         self.layout = DescriptorLayout(size, len(self._tags), 0)
         self._descriptor = self.layout.empty(self.device.torch)
         tasks = self.layout.tasks(self._descriptor).numpy().view(TASK)
+        self._strength = tasks["strength"]
         self._described = tasks["block"], tasks["length"], self.layout.slots(self._descriptor).numpy()
         self._tasks = []  # (block, number, slots) as the device sees them
         self._seen = [()] * size
@@ -129,14 +131,16 @@ class SymbolicProgram:
     def prime(self):
         return [Operation("step", self._step, self._step_access), *self.publish(0, self.layout.size)]
 
-    def read(self):
+    def read(self, asks=True):
         """The crop needs some blocks, the residual all of them: here one half each, so that a read can be torn."""
+        if not asks:
+            return [Operation("residual", self._all, lambda: self._gather_access("residual", 0, None))]
         return [
             Operation("crop", self._crop, lambda: self._gather_access("crops", 0, self._half)),
             Operation("residual", self._residual, lambda: self._gather_access("residual", self._half, None)),
         ]
 
-    def work(self):
+    def work(self, asks=True):
         own = self._own
         download = access([own["pixels"]], [own["results"]])
         return [
@@ -176,6 +180,13 @@ class SymbolicProgram:
         for (_, number, slots), seen in zip(self._tasks, self._seen, strict=True):
             seen += [pair[slot] for pair, slot in zip(tags[half:], slots[half:], strict=True)]
             self._reads[number] = seen
+
+    def _all(self):
+        """Without a crop: of a launch that asks the denoiser for nothing, and of no other."""
+        if self._strength[: len(self._tasks)].any():
+            raise AssertionError(f"a launch that asks the denoiser has no crop: {self._strength}")
+        for _, number, slots in self._tasks:
+            self._reads[number] = [pair[slot] for pair, slot in zip(self._tags, slots, strict=True)]
 
     def _step(self):
         self._moved = []
@@ -267,12 +278,17 @@ class SymbolicRun:
             self.runtime,
             self.monitor,
             guard=None,
-            plan=lambda ticket: (Step(ticket.number + 1.0, 0.0, False), ticket.number + 1),
+            plan=self._plan,
             subset=lambda draw: None,
             limits=Limits(None, None, Status.MAX_UPDATES),
             blocks=case.blocks,
             per_launch=case.per_launch,
         )
+
+    def _plan(self, ticket):
+        """Some updates in turn ask the denoiser, some don't."""
+        asks = ticket.number // self.case.in_flight % 2 == 0
+        return Step(ticket.number + 1.0, 0.0, False, strength=float(asks), centered=True), ticket.number + 1
 
     def _scheduler(self):
         case = self.case

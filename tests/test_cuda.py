@@ -45,6 +45,9 @@ VARIANTS = {
     "several a launch": {"blocks_per_launch": 3, "num_workers": 2},
     "ragged, several, minibatch": {"block_shape": (9, 7), "blocks_per_launch": 2, "minibatch": 5, "momentum": 0.3},
     "foreign network": {"network": LinearResidual()},
+    "no data updates": {"data_updates": 0},
+    "no data updates, momentum, nonnegative": {"data_updates": 0, "momentum": 0.5, "nonnegative": True},
+    "data updates, the block's step": {"data_updates": 2, "step": "block", "momentum": 0.5, "nonnegative": True},
     "whole image": {"pad": "full", "network": LookingFar(), "momentum": 0.5},
     "whole image, padded by the network": {"pad": "full", "intensity_scale": 0.37},
     "whole image, ragged, several": {
@@ -60,7 +63,6 @@ def problem(network=None, weights=False, projector="auto", **options):
         rays = np.random.default_rng(4).uniform(0.5, 1.5, scan.sinogram.shape)
         scan = type(scan)(scan.sinogram, scan.geometry.angles, scan.image_shape, weights=rays)
     settings = {"block_shape": (6, 6), "num_workers": 3, "precision": "float32", "seed": 3, "intensity_scale": 1.0}
-    settings["data_updates"] = 0  # which the device's programs don't know
     return GpuAsyncRED(scan, network or small_network(0, depth=2, channels=4), **(settings | options)), image
 
 
@@ -175,7 +177,7 @@ class Explaining(SimulatedDevice):
         return f"explained: {error}" if "CUDA" in str(error) else None
 
 
-def failing(kernel, error, after=30):
+def failing(kernel, error, after=20):
     solver, _ = problem()
     device = Explaining(Machine(POLICIES["any"](0)), 0, Failing(kernel, after, error))
     return solver._run(
@@ -259,6 +261,7 @@ def test_the_estimate_counts_whole_images(pad):
     setup = SimpleNamespace(
         operator=operator, per_launch=2, denoiser=settings, count=3, network=solver.network, filter=None
     )
+    setup.centered = False
     setup.mask = setup.reference = None
     setup.crop_shape = WorkerSetup.crop_shape.fget(setup)
     with pytest.MonkeyPatch.context() as patch:

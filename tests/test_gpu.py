@@ -38,14 +38,8 @@ def make_device(kind, index=0):
 
 def problem(**options):
     scan, image = small_scan(size=96, angles=30, noise=0.5)
-    settings = {
-        "block_shape": (28, 36),
-        "num_workers": 3,
-        "precision": "float32",
-        "seed": 3,
-        "data_updates": 0,
-    } | options
-    return GpuAsyncRED(scan, small_network(0, depth=4, channels=16), **settings), image
+    settings = {"block_shape": (28, 36), "num_workers": 3, "precision": "float32", "seed": 3}
+    return GpuAsyncRED(scan, small_network(0, depth=4, channels=16), **settings | options), image
 
 
 def run(kind, solver, updates=60, reference=None, replay=None):
@@ -58,12 +52,12 @@ def run(kind, solver, updates=60, reference=None, replay=None):
 # --- one launch, operation by operation -------------------------------------------------------------------------------
 
 
-def make_program(device, subset):
+def make_program(device, subset, centered):
     """With a minibatch also with a preconditioner."""
     solver, image = problem(nonnegative=True)
     denoiser = DenoiserSettings(solver.halo, "float32", 0.9)
     mask = (np.arange(96)[:, None] + np.zeros(96) > 3).astype(np.float32)
-    setup = WorkerSetup(solver.operator, solver.network, denoiser, 0.02, mask, image, 3, subset)
+    setup = WorkerSetup(solver.operator, solver.network, denoiser, 0.02, mask, image, 3, subset, centered=centered)
     if subset is not None:
         setup = replace(setup, filter=solver.operator.preconditioning(0.02, 3.0).filter)
     start = solver.operator.start("fbp")
@@ -71,29 +65,34 @@ def make_program(device, subset):
     return BlockProgram(0, stage, [], setup)
 
 
-def tasks_for(blocks, subset):
+def tasks_for(blocks, subset, step):
+    """The second one asks the denoiser for nothing, where blocks go along with their centers."""
     random = np.random.default_rng(2)
     slots = random.integers(0, 2, (2, blocks)).astype(np.int8)
     drawn = [None if subset is None else np.sort(random.choice(30, subset, replace=False)) for _ in range(2)]
-    return [Task(n, block, slots[n], Step(0.7, 0.6, True), drawn[n], True) for n, block in enumerate((1, blocks - 1))]
+    steps = [step, step._replace(strength=0.0) if step.centered else step]
+    return [Task(n, (1, blocks - 1)[n], slots[n], steps[n], drawn[n], True) for n in range(2)]
 
 
 def buffers(program):
     batch, scene = program._batch, program._stage.scene
-    return {
+    found = {
         "crops": program._crops, "residual": batch.residual, "noise": program._noise, "gradient": batch.gradient,
         "totals": program._totals, "pixels": batch.pixels, "momentum": program._momentum, "memory": scene.memory,
     }  # fmt: skip
+    return found | ({"centers": program._centers} if program.centered else {})
 
 
 @pytest.mark.parametrize("wrong", [None, "slots", "step"])
 @pytest.mark.parametrize("subset", [None, 7])
+@pytest.mark.parametrize("centered", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_operation_does_what_the_host_build_does(kind, subset, wrong):
+def test_every_operation_does_what_the_host_build_does(kind, subset, wrong, centered):
     worst = {}
-    here, there = (make_program(make_device(k), subset) for k in ("simulated", kind))
+    here, there = (make_program(make_device(k), subset, centered) for k in ("simulated", kind))
     noise = torch.from_numpy(np.random.default_rng(1).standard_normal(here._stage.scene.memory.numel(), np.float32))
-    tasks = tasks_for(len(here._stage.scene.block_table), subset)
+    step = Step(0.7, 0.6, True, centered=centered)
+    tasks = tasks_for(len(here._stage.scene.block_table), subset, step)
     for program in (here, there):
         program._stage.scene.memory.copy_(noise)
         memory = program.device.pinned(program.layout.nbytes)
@@ -101,7 +100,7 @@ def test_every_operation_does_what_the_host_build_does(kind, subset, wrong):
         if program is there and wrong == "slots":
             tasks = [Task(t.number, t.block, 1 - t.slots, t.step, t.subset, True) for t in tasks]
         if program is there and wrong == "step":
-            tasks = [Task(t.number, t.block, t.slots, Step(0.71, 0.6, True), t.subset, True) for t in tasks]
+            tasks = [t._replace(step=t.step._replace(length=0.71)) for t in tasks]
         entry.fill(tasks, program.gradient_scale)
         program.upload(entry, tasks).run()
     for mine, other in zip((*here.read(), *here.work(), *here.publish(0, 3)),
@@ -129,7 +128,13 @@ def test_every_operation_does_what_the_host_build_does(kind, subset, wrong):
 FILTERED = {"step": "preconditioned", "nonnegative": True, "field_of_view": "circle"}
 
 
-@pytest.mark.parametrize(("per_launch", "changes"), [(1, {}), (3, {}), (1, FILTERED), (3, FILTERED)])
+WITHOUT = {"data_updates": 0}
+
+
+@pytest.mark.parametrize(
+    ("per_launch", "changes"),
+    [(1, {}), (3, {}), (1, FILTERED), (3, FILTERED), (1, WITHOUT), (3, FILTERED | WITHOUT)],
+)
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_ordered_run_is_the_cpus_and_the_same_every_time(kind, per_launch, changes):
     options = {"order": "ordered", "momentum": 0.3, "blocks_per_launch": per_launch, "num_workers": 2} | changes
@@ -182,7 +187,7 @@ def test_the_public_interface_on_a_gpu():
     scan, image = small_scan(size=96, angles=30, noise=0.5)
     sinogram = torch.from_numpy(scan.sinogram).cuda()
     on_gpu = RadonCT(sinogram, scan.geometry.angles, (96, 96))
-    same = {"seed": 1, "num_workers": 4, "block_shape": (32, 32), "data_updates": 0}
+    same = {"seed": 1, "num_workers": 4, "block_shape": (32, 32)}
     result = GpuAsyncRED(on_gpu, "dncnn", device="cuda", **same).run(max_sweeps=20, reference=image)
     assert result.image.device.type == "cuda" and bool(torch.isfinite(result.image).all())
     assert any("precision='auto' took" in note for note in result.notes)

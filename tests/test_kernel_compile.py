@@ -242,12 +242,12 @@ def test_a_launch_has_the_grid_of_its_device(cupy, items, grid):
 def test_null_and_float_arguments(cupy):
     fans, sinogram, *_ = backproject_arguments()
     slots = on_fake_device(torch.zeros(4, dtype=torch.int8), 2)
-    arguments = (fans, fans, sinogram, fans, slots, 1, 1, 0.1, 1, None, sinogram, sinogram, 32, sinogram)
+    arguments = (fans, fans, sinogram, fans, slots, 1, 1, 0, 0.1, 1, None, sinogram, sinogram, 32, sinogram)
     CudaKernels(2).launch("combine", 32, *arguments)
     typed = cupy.launches[0][3]
-    assert [type(value) for value in typed[5:10]] == [np.int32] * 2 + [np.float32] * 2 + [np.uintp]
+    assert [type(value) for value in typed[5:11]] == [np.int32] * 3 + [np.float32] * 2 + [np.uintp]
     # None would be a null address of the argument itself, which crashes the launch.
-    assert typed[7] == np.float32(0.1) and typed[8] == 1.0 and typed[9] == 0
+    assert typed[8] == np.float32(0.1) and typed[9] == 1.0 and typed[10] == 0
 
 
 def test_arguments_of_another_device_or_kind_are_refused(cupy):

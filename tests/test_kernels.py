@@ -18,7 +18,7 @@ from asyncred_gpu.kernels.launch import BLOCK, IMAGE, TASK
 from asyncred_gpu.kernels.sources import FOLDER, kernel_files, signature
 from asyncred_gpu.operators.footprint import Footprint, ParallelGeometry, block_footprint
 from asyncred_gpu.operators.joseph import RAY_FAN, ray_fans
-from asyncred_gpu.red import Step, move, preconditioned
+from asyncred_gpu.red import Step, follow, move, preconditioned
 from asyncred_gpu.slots import slot_layout
 
 from .helpers import NO_COMPILER, half_turn, joseph, needs_compiler, relative
@@ -131,12 +131,13 @@ def scene(scan, halo=0, seed=0, same_slots=True):
     blocks = np.zeros(len(grid), BLOCK)
     for index, pair in enumerate(views):
         window = grid.window(index)
-        first, second, momentum, share = (
+        slot = pair[0]
+        first, second, *others = (
             (view.ctypes.data - memory.data_ptr()) // 4
-            for view in (pair[0].pixels, pair[1].pixels, pair[0].momentum, pair[0].share)
+            for view in (slot.pixels, pair[1].pixels, slot.momentum, slot.center, slot.share)
         )
         place = (window.top, window.left, *window.shape, scan.footprint(index).width, 0)
-        blocks[index] = (*place, (first, second), momentum - first, share - first)
+        blocks[index] = (*place, (first, second), *(other - first for other in others))
     generator = torch.Generator().manual_seed(seed)
     bits = torch.randint(0, 2, (len(grid), len(grid)), generator=generator, dtype=torch.int8)
     if same_slots:
@@ -150,6 +151,7 @@ def fill(s, image, shares=False):
         slot = s.front(0, index)
         slot.pixels[:] = block
         slot.momentum[:] = noise(*block.shape, seed=index)
+        slot.center[:] = noise(*block.shape, seed=200 + index)
         if shares:
             s.scan.forward_block(index, np.ascontiguousarray(block), out=slot.share)
 
@@ -530,13 +532,14 @@ class Moving:
     pixels: torch.Tensor
     turned: torch.Tensor
     momentum: torch.Tensor
+    centers: torch.Tensor
     stepped: torch.Tensor
 
 
 TAU, SCALE = 0.3, 0.7
 
 
-def launch_step(s, parts, tasks, data, residual, mask, reference, bits=None, tau=TAU):
+def launch_step(s, parts, tasks, data, residual, mask, reference, bits=None, tau=TAU, centered=False):
     """`data`, `residual`: (rows, cols) a block; the data gradient is split into parts."""
     bits = s.bits if bits is None else bits
     random = np.random.default_rng(5)
@@ -549,10 +552,14 @@ def launch_step(s, parts, tasks, data, residual, mask, reference, bits=None, tau
     turned = poisoned(s.batch, *s.padded[::-1])
     start = (*s.tables, s.memory, tasks, bits, s.batch, parts)
     items = s.batch * LANES
-    KERNELS.launch("combine", items, *start, tau, SCALE, mask, s.pad(residual), gradients, LANES, combined)
-    totals = combined.sum(2)
-    KERNELS.launch("step", items, *start, gradients, totals, reference, pixels, turned, momentum, LANES, stepped)
-    return Moving(s, gradients[:, 0], combined.sum(2), pixels, turned, momentum, stepped.sum(2))
+    noises, flag = s.pad(residual), int(centered)
+    KERNELS.launch("combine", items, *start, flag, tau, SCALE, mask, noises, gradients, LANES, combined)
+    totals, centers = combined.sum(2), poisoned(s.batch, *s.padded)
+    if centered:
+        moving = (pixels, momentum, centers)
+        KERNELS.launch("follow", centers.numel(), *start, tau, SCALE, mask, noises, totals, gradients, *moving)
+    KERNELS.launch("step", items, *start, flag, gradients, totals, reference, pixels, turned, momentum, LANES, stepped)
+    return Moving(s, gradients[:, 0], combined.sum(2), pixels, turned, momentum, centers, stepped.sum(2))
 
 
 def close(found, expected):
@@ -611,6 +618,47 @@ def test_combine_and_step_are_the_move_of_red(nonnegative, masked, wrong):
     assert wrong == "slots" or not torch.equal(found.turned.reshape(found.pixels.shape), found.pixels)
 
 
+@pytest.mark.parametrize("asks", [True, False])
+@pytest.mark.parametrize(("nonnegative", "masked", "wrong"), STEPS)
+def test_combine_follow_and_step_are_the_follow_of_red(nonnegative, masked, wrong, asks):
+    scan = RadonCT(noise(5, 40), half_turn(5), (21, 33)).with_blocks(BlockGrid((21, 33), (8, 10)))
+    s = scene(scan)
+    fill(s, noise(21, 33))
+    step = Step(0.2, 0.8 * asks, nonnegative, 3.0 * asks, centered=True)
+    data, residual = ([noise(*s.scan.grid.window(i).shape, seed=k + i) for i in range(s.batch)] for k in (50, 90))
+    mask = (noise(21, 33, seed=3) > 0).astype(np.float32) if masked else None
+    reference = noise(21, 33, seed=4)
+    fields = dict(length=0.2, momentum=0.8 * asks, gradient_scale=1.7, strength=3.0 * asks)
+    fields["nonnegative"] = int(nonnegative)
+    if wrong in fields:
+        fields[wrong] *= 0 if wrong == "nonnegative" else 1.01
+    found = launch_step(
+        *(s, 3, s.tasks(**fields), data, residual),
+        None if mask is None or wrong == "mask" else torch.from_numpy(mask),
+        torch.from_numpy(reference),
+        bits=1 - s.bits if wrong == "slots" else None,
+        tau=TAU * (1.01 if wrong == "tau" else 1),
+        centered=True,
+    )
+    agree, restarts = [], set()
+    for index in range(s.batch):
+        slot, window = s.front(0, index), s.scan.grid.window(index).slices
+        arrays = [part.copy() for part in (slot.pixels, slot.momentum, slot.center)]
+        given = (np.float32(1.7) * data[index], np.float32(3 * SCALE) * residual[index])
+        moved = follow(*arrays, *given, TAU, step, None if mask is None else mask[window])
+        restarts.add(moved.restarted)
+        parts = zip((found.pixels, found.momentum, found.centers), arrays, strict=True)
+        agree += [close(s.cut(buffer)[index], array) for buffer, array in parts]
+        agree += [
+            close(found.combined[index, 0].item(), moved.gradient_squared),
+            close(found.stepped[index].numpy(), [np.sum((arrays[0] - reference[window]) ** 2), 0]),
+        ]
+    without = not asks and wrong in ("strength", "momentum")  # 0 as it is
+    assert all(agree) == (wrong is None or without)
+    assert restarts == ({False, True} if asks else {False})
+    assert torch.equal(found.turned.transpose(1, 2).nan_to_num(7), found.pixels.nan_to_num(7))
+
+
 class Added:
     """A stand-in for a preconditioner: P G = 2G + the place of a pixel, so that every pixel's place counts."""
 
@@ -623,7 +671,9 @@ class Added:
 
 @pytest.mark.parametrize("wrong", [None, "slots", "least", "mask", "nonnegative", "pitch"])
 @pytest.mark.parametrize("nonnegative", [False, True])
-def test_the_filters_around_a_preconditioner_are_red_pys(nonnegative, wrong):
+@pytest.mark.parametrize("moved", [False, True])
+def test_the_filters_around_a_preconditioner_are_red_pys(nonnegative, wrong, moved):
+    """At the slot's pixels, or at those that the block has come to since."""
     scan = RadonCT(noise(5, 40), half_turn(5), (21, 33)).with_blocks(BlockGrid((21, 33), (8, 10)))
     s = scene(scan)
     fill(s, noise(21, 33))
@@ -634,15 +684,19 @@ def test_the_filters_around_a_preconditioner_are_red_pys(nonnegative, wrong):
     free, filtered = poisoned(s.batch, *s.padded), poisoned(s.batch, 19, 25)
     tasks = s.tasks(nonnegative=int(nonnegative) if wrong != "nonnegative" else 1 - int(nonnegative))
     start = (*s.tables, s.memory, tasks, bits, s.batch, parts)
-    KERNELS.launch("filter_in", free.numel(), *start, gradients, free)
+    pixels = poisoned(s.batch, *s.padded)
+    pixels[:] = s.pad([noise(*scan.grid.window(i).shape, seed=70 + i) for i in range(s.batch)])
+    there = pixels if moved else None
+    KERNELS.launch("filter_in", free.numel(), *start, gradients, there, free)
     filtered[:, : s.padded[0], : s.padded[1]] = torch.from_numpy(np.stack([Added()(block) for block in free.numpy()]))
     least, pitch = (0.31 if wrong == "least" else Added.least), (24 if wrong == "pitch" else 25)
     held_mask = None if wrong == "mask" else torch.from_numpy(mask)
-    KERNELS.launch("filter_out", free.numel(), *start, least, held_mask, filtered, 19, pitch, gradients)
+    KERNELS.launch("filter_out", free.numel(), *start, least, held_mask, filtered, 19, pitch, there, gradients)
     agree, any_held = [], False
     for index in range(s.batch):
         gradient, window = given[index], scan.grid.window(index).slices
-        held = (s.front(0, index).pixels <= 0) & (gradient > 0) if nonnegative else None
+        now = s.cut(pixels)[index] if moved else s.front(0, index).pixels
+        held = (now <= 0) & (gradient > 0) if nonnegative else None
         any_held |= held is not None and bool(held.any())
         moving = gradient if held is None else np.where(held, 0, gradient)
         expected = preconditioned(Added(), gradient, moving, held, mask[window])
@@ -651,7 +705,8 @@ def test_the_filters_around_a_preconditioner_are_red_pys(nonnegative, wrong):
         beyond[: gradient.shape[0], : gradient.shape[1]] = 0
         assert not beyond.any()
     assert any_held == nonnegative
-    without = wrong in ("slots", "least") and not nonnegative  # nothing is held, so neither matters
+    # Where nothing is held neither matters, nor the slot where the block isn't there any more.
+    without = (wrong in ("slots", "least") and not nonnegative) or (wrong == "slots" and moved)
     assert all(agree) == (wrong is None or without)
 
 
@@ -684,21 +739,23 @@ def test_tasks_without_a_block_write_zero_sums_and_nothing_else():
     KERNELS.launch("residual", residuals.numel(), *s.tables, s.memory, *starts, residuals)
     assert residuals.isnan().all()
     pixels = s.pad(blocks)
-    KERNELS.launch("publish", pixels.numel(), *s.tables, s.memory, idle, s.bits, s.batch, pixels, pixels)
+    KERNELS.launch("publish", pixels.numel(), *s.tables, s.memory, idle, s.bits, s.batch, pixels, pixels, pixels)
     KERNELS.launch("forward", 1, *s.tables, s.fans, s.memory, idle, s.bits, s.batch, s.width, pixels, pixels)
     assert np.array_equal(s.memory.numpy().view(np.int32), before)
 
 
+@pytest.mark.parametrize("centered", [False, True])
 @pytest.mark.parametrize("wrong", [None, "slots"])
-def test_publish_and_forward_write_the_back_slot_only(wrong):
+def test_publish_and_forward_write_the_back_slot_only(wrong, centered):
     scan = RadonCT(noise(5, 40), half_turn(5), (21, 33)).with_blocks(BlockGrid((21, 33), (8, 10)))
     s = scene(scan)
     fill(s, noise(21, 33), shares=True)
     before = s.memory.numpy().view(np.int32).copy()
     bits = 1 - s.bits if wrong else s.bits
-    pixels, momentum = ([noise(*scan.grid.window(i).shape, seed=k + i) for i in range(s.batch)] for k in (50, 90))
+    shapes = [scan.grid.window(i).shape for i in range(s.batch)]
+    pixels, momentum, centers = ([noise(*shape, seed=k + i) for i, shape in enumerate(shapes)] for k in (50, 90, 130))
     start, padded = (s.memory, s.tasks(), bits, s.batch), (s.pad(pixels), s.pad(momentum))
-    KERNELS.launch("publish", padded[0].numel(), *s.tables, *start, *padded)
+    KERNELS.launch("publish", padded[0].numel(), *s.tables, *start, *padded, s.pad(centers) if centered else None)
     KERNELS.launch("forward", 1, *s.tables, s.fans, *start, s.width, padded[0], s.turned(pixels))
     written = np.zeros(len(before), bool)
     agree = True
@@ -706,7 +763,8 @@ def test_publish_and_forward_write_the_back_slot_only(wrong):
         back = s.back(index)
         agree &= np.array_equal(back.pixels, pixels[index]) and np.array_equal(back.momentum, momentum[index])
         agree &= bool(np.isfinite(back.share).all())
-        for part in (back.pixels, back.momentum, back.share):
+        agree &= not centered or np.array_equal(back.center, centers[index])
+        for part in (back.pixels, back.momentum, back.share, *([back.center] if centered else [])):
             place = (part.ctypes.data - s.memory.data_ptr()) // 4
             written[place : place + part.size] = True
     unchanged = np.array_equal(s.memory.numpy().view(np.int32)[~written], before[~written])
@@ -732,6 +790,7 @@ def test_every_source_is_part_of_the_build():
         "combine",
         "filter_in",
         "filter_out",
+        "follow",
         "step",
         "publish",
     }
@@ -743,7 +802,7 @@ def test_every_source_is_part_of_the_build():
 
 def good_publish():
     s = scene(RadonCT(noise(5, 40), half_turn(5), (8, 10)).with_blocks(BlockGrid((8, 10), (4, 5))))
-    return [*s.tables, s.memory, s.tasks(), s.bits, s.batch, s.pad([noise(4, 5)] * 4), s.pad([noise(4, 5)] * 4)]
+    return [*s.tables, s.memory, s.tasks(), s.bits, s.batch, *[s.pad([noise(4, 5)] * 4)] * 2, None]
 
 
 BAD = [
@@ -774,7 +833,7 @@ def test_wrong_arguments_are_refused(place, bad, kind, message):
 
 
 def test_a_wrong_number_of_arguments_names_the_kernel():
-    with pytest.raises(TypeError, match=r"kernel publish got 7 arguments, it takes 8: Image \*image, .*, int batch"):
+    with pytest.raises(TypeError, match=r"kernel publish got 8 arguments, it takes 9: Image \*image, .*, int batch"):
         KERNELS.launch("publish", 80, *good_publish()[:-1])
 
 

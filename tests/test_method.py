@@ -31,7 +31,7 @@ def network():
 @pytest.mark.parametrize(
     ("name", "usual", "crowded", "expected"),
     [
-        ("fast", "preconditioned", False, Method("preconditioned", 0.5, "cyclic", None, 4)),
+        ("fast", "preconditioned", False, Method("preconditioned", 0.5, "cyclic", None, 3)),
         ("fast", "block", False, Method("block", 0.8, "cyclic", None)),
         ("fast", "block", True, Method("block", 0.0, "cyclic", None)),
         ("paper", "preconditioned", False, Method("theory", 0.0, "uniform", 1.0)),

@@ -73,6 +73,7 @@ class WorkerSetup:
         per_launch: the most updates a launch holds.
         minibatch: measurements of a gradient, None for all.
         filter: the preconditioner of every block's step, or None.
+        centered: whether blocks go along with their centers (`follow` of red.py).
     """
 
     operator: BlockOperator
@@ -84,6 +85,7 @@ class WorkerSetup:
     per_launch: int = 1
     minibatch: int | None = None
     filter: Filter | None = None
+    centered: bool = False
 
     @property
     def count(self) -> int:

@@ -2,7 +2,8 @@
 
     descriptor, read graph, record (the lease may end), work graph → [back slot granted] → publish graph, record
 
-(work and publish as one graph where the slot is granted at once).
+(work and publish as one graph where the slot is granted at once; both kinds again, without the denoiser, for launches
+of updates that all keep their centers).
 
 Everything here runs on the simulated device too (runtime/simulated_streams.py) and is tested there; what touches CUDA
 is runtime/cuda_device.py. The host observes an event before it lets another stream rely on it: a slot is flipped in
@@ -15,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from ..task import Task
 from .base import Computed, Published, Read, WorkerError
 from .base import Event as Report
 from .descriptor import DescriptorLayout, DescriptorRing, RingEntry
-from .device import Command, Device, Event, Operation, Record, Run, staged
+from .device import Command, Device, Event, Operation, Record, Run, Stream, staged
 
 Result = TypeVar("Result")
 
@@ -55,9 +56,18 @@ class Program(Protocol):
         """From the pixels of the start image to a published slot 0."""
         ...
 
-    def read(self) -> Sequence[Operation]: ...
+    @property
+    def centered(self) -> bool:
+        """Whether blocks go along with their centers, so that a launch may ask the denoiser for nothing."""
+        ...
 
-    def work(self) -> Sequence[Operation]: ...
+    def read(self, asks: bool = True) -> Sequence[Operation]:
+        """Up to what was read; `asks`: what the denoiser needs, too."""
+        ...
+
+    def work(self, asks: bool = True) -> Sequence[Operation]:
+        """Up to what will be published; `asks`: with the denoiser."""
+        ...
 
     def publish(self, first: int, size: int) -> Sequence[Operation]:
         """Write the back slots of tasks first … first + size − 1."""
@@ -88,6 +98,24 @@ class _Expected:
     reports: Callable[[], list[Report]]
 
 
+class _Commands(NamedTuple):
+    """A launch up to where its results are published, as graphs where it can be."""
+
+    read: Sequence[Command]
+    work: Sequence[Command]
+    work_and_publish: Sequence[Command]
+
+    @classmethod
+    def of(cls, stream: Stream, program: Program, asks: bool) -> Self:
+        """Work and publish are one graph where nothing has to be waited for between them, as it mostly is."""
+        publish = program.publish(0, program.layout.size)
+        return cls(
+            staged(stream, program.read(asks)),
+            staged(stream, program.work(asks)),
+            staged(stream, [*program.work(asks), *publish]),
+        )
+
+
 class _Worker:
     """The host's side of one worker: its stream, its graphs, and what it waits for."""
 
@@ -98,10 +126,8 @@ class _Worker:
         size = program.layout.size
         self._stream = self.device.stream()
         self._ring = DescriptorRing(self.device, program.layout, number, RING_ENTRIES)
-        self._read = staged(self._stream, program.read())
-        # Work and publish are one graph where nothing has to be waited for between them, as it mostly is.
-        self._work_and_publish = staged(self._stream, [*program.work(), *program.publish(0, size)])
-        self._work = staged(self._stream, program.work())
+        self._asking = _Commands.of(self._stream, program, asks=True)
+        self._keeping = _Commands.of(self._stream, program, asks=False) if program.centered else None
         self._publish = [staged(self._stream, program.publish(place, 1)) for place in range(size)]
         self._prime = staged(self._stream, program.prime())
         self._was_read, self._computed = self.device.event(), self.device.event()
@@ -119,14 +145,17 @@ class _Worker:
 
     def launch(self, tasks: Sequence[Task]) -> None:
         self._tasks = list(tasks)
-        commands = [*self._describe(tasks), *self._read, Record(self._was_read)]
+        parts = self._asking
+        if self._keeping is not None and all(task.step.keeps for task in tasks):
+            parts = self._keeping
+        commands = [*self._describe(tasks), *parts.read, Record(self._was_read)]
         self._expect(self._was_read, lambda: [Read(self.number, task.number) for task in tasks])
         if all(task.granted for task in tasks):
-            commands += [*self._work_and_publish, *self._exchange(tasks), Record(self._published[0])]
+            commands += [*parts.work_and_publish, *self._exchange(tasks), Record(self._published[0])]
             self._stream.enqueue(commands)
             self._expect(self._published[0], lambda: [self._result(place) for place in range(len(tasks))])
             return
-        self._stream.enqueue([*commands, *self._work, Record(self._computed)])
+        self._stream.enqueue([*commands, *parts.work, Record(self._computed)])
         waiting = [task.number for task in tasks if not task.granted]
         self._expect(self._computed, lambda: [Computed(self.number, number) for number in waiting])
         for place, task in enumerate(tasks):
@@ -241,6 +270,7 @@ class CudaRuntime:
         begun = time.perf_counter()
         try:
             for worker in self._workers:
+                worker.poll()
                 while not worker.idle() and time.perf_counter() - begun < CLOSE_SECONDS:
                     worker.device.pause(time.perf_counter() - begun)
                     worker.poll()
@@ -265,5 +295,5 @@ def raise_explained(worker: int, device: Device, doing: str, error: Exception) -
 
 
 def prime_task(block: int, blocks: int) -> Task:
-    """An update that moves nothing: it reads slot 1 and publishes slot 0."""
-    return Task(-1 - block, block, np.ones(blocks, np.int8), Step(0.0, 0.0, False), None, True)
+    """An update that moves nothing and asks nothing: it reads slot 1 and publishes slot 0."""
+    return Task(-1 - block, block, np.ones(blocks, np.int8), Step(0.0, 0.0, False, strength=0.0), None, True)

@@ -38,7 +38,7 @@ def memory_needed(setup: WorkerSetup, workers: int, device: torch.device) -> Mem
     operator, size = setup.operator, setup.per_launch
     (height, width), (rows, cols) = operator.grid.block_shape, setup.crop_shape
     needs = operator.device_needs(setup.count, device)
-    floats = rows * cols + 4 * height * width + 4 * LANES + needs.floats
+    floats = rows * cols + (4 + setup.centered) * height * width + 4 * LANES + needs.floats
     filter_size = 0 if setup.filter is None else setup.filter.inverse.size
     if setup.filter is not None:
         # The gradient to be filtered, its spectrum and what comes out; the FFTs take as much again of their own.

@@ -1,7 +1,9 @@
 """One worker's operations on a device: the update of worker.py as kernels over static buffers, several blocks at once.
 
-    read: crop (or whole image), residual      work: network, gradient, combine, [precondition,] step, download
-    publish: copy x and m, project x
+    read: crop (or whole image), residual      work: network, gradient, combine, [follow, precondition,] step, download
+    publish: copy x, m and z, project x
+
+Launches that ask the denoiser for nothing leave out crop and network.
 
 The own front slot stays in front until this very update commits, so the step may read it after the lease has ended.
 """
@@ -58,6 +60,8 @@ class BlockProgram:
         self._crops = self._buffer(size, 1, *setup.crop_shape)
         self._noise = self._buffer(size, height, width)
         self._momentum = self._buffer(size, height, width)
+        self.centered = setup.centered
+        self._centers = self._buffer(size, height, width) if self.centered else None
         self._lanes = min(LANES, height * width)
         self._precondition, self._least = None, 0.0
         if setup.filter is not None:
@@ -100,18 +104,20 @@ class BlockProgram:
 
         return Operation("upload", run, lambda: access([entry.region], [self._own("descriptor")]), capturable=False)
 
-    def read(self) -> Sequence[Operation]:
+    def read(self, asks: bool = True) -> Sequence[Operation]:
         """Gather the crops and the residuals of the slots the descriptor names."""
-        return [self._crop(), self._residual()]
+        return [*([self._crop()] if asks else []), self._residual()]
 
-    def work(self) -> Sequence[Operation]:
+    def work(self, asks: bool = True) -> Sequence[Operation]:
         """From what was read to what will be published, and what the step says of itself."""
+        network = [self._network()] if asks else []
         filtered = [] if self._precondition is None else [self._filter(self._precondition)]
-        return [self._network(), self._gradient(), self._combine(), *filtered, self._step(), self._download()]
+        step = [*self._following(), *filtered, self._step(), self._download()]
+        return [*network, self._gradient(), self._combine(), *step]
 
     def prime(self) -> Sequence[Operation]:
         """The step alone, which moves nothing with a step of 0; then publish."""
-        return [self._step(), *self.publish(0, self._batch.size)]
+        return [*self._following(), self._step(), *self.publish(0, self._batch.size)]
 
     def publish(self, first: int, size: int) -> Sequence[Operation]:
         """Write the back slots of tasks first … first + size − 1."""
@@ -131,7 +137,7 @@ class BlockProgram:
         squared, uphill, error, infinite = self._results_view[:, place].ravel().tolist()
         return Moved(
             gradient_squared=squared,
-            restarted=task.step.momentum > 0 and uphill > 0,
+            restarted=task.step.momentum > 0 and uphill > 0 and not task.step.keeps,
             finite=math.isfinite(squared) and infinite == 0,
             error_squared=None if self._stage.reference is None else error,
         )
@@ -169,6 +175,8 @@ class BlockProgram:
     def _denoise_whole(self) -> None:
         """The blocks' parts of their whole images' residuals; one image at a time, which takes the least memory."""
         for place, task in enumerate(self._host.get()):
+            if task.step.keeps:
+                continue
             window = self._grid.window(task.block)
             residual = self._stage.denoiser.residual(self._crops[place : place + 1])[0]
             rows, cols = window.shape
@@ -186,8 +194,8 @@ class BlockProgram:
         stage, scene, batch = self._stage, self._stage.scene, self._batch
         return self._kernel(
             *("combine", batch.size * self._lanes, scene.image, scene.blocks, scene.memory, batch.tasks, batch.slots),
-            *(batch.size, stage.operator.parts, self._tau, self._scale, stage.mask, self._noise, batch.gradient),
-            *(self._lanes, self._sums[0]),
+            *(batch.size, stage.operator.parts, int(self.centered), self._tau, self._scale, stage.mask, self._noise),
+            *(batch.gradient, self._lanes, self._sums[0]),
             touched=lambda: access(
                 [self._own("descriptor"), self._own("noise"), *self._own_front_slots()],
                 [self._own("gradient"), self._own("sums")],
@@ -195,23 +203,42 @@ class BlockProgram:
             then=lambda: self._add_up(0),
         )
 
+    def _following(self) -> Sequence[Operation]:
+        """The block goes along with its center; nothing, where blocks don't."""
+        if self._centers is None:
+            return []
+        stage, scene, batch = self._stage, self._stage.scene, self._batch
+        follow = self._kernel(
+            *("follow", self._noise.numel(), scene.image, scene.blocks, scene.memory, batch.tasks, batch.slots),
+            *(batch.size, stage.operator.parts, self._tau, self._scale, stage.mask, self._noise, self._totals[0]),
+            *(batch.gradient, batch.pixels, self._momentum, self._centers),
+            touched=lambda: access(
+                [*map(self._own, ("descriptor", "noise", "sums", "gradient")), *self._own_front_slots()],
+                [self._own("gradient"), self._own("pixels")],
+            ),
+        )
+        return [follow]
+
     def _filter(self, precondition: BlockPreconditioner) -> Operation:
         stage, scene, batch = self._stage, self._stage.scene, self._batch
         common = (scene.image, scene.blocks, scene.memory, batch.tasks, batch.slots, batch.size, stage.operator.parts)
         kernels, items = scene.kernels, self._free.numel()
         free, mask, least = self._free, stage.mask, self._least
+        pixels = batch.pixels if self.centered else None
 
         def run() -> None:
-            kernels.launch("filter_in", items, *common, batch.gradient, free)
+            kernels.launch("filter_in", items, *common, batch.gradient, pixels, free)
             precondition(free)
             rows, cols = precondition.shape
-            kernels.launch("filter_out", items, *common, least, mask, precondition.filtered, rows, cols, batch.gradient)
+            filtered = (precondition.filtered, rows, cols)
+            kernels.launch("filter_out", items, *common, least, mask, *filtered, pixels, batch.gradient)
 
         return Operation(
             "precondition",
             run,
             lambda: access(
-                [self._own("descriptor"), *self._own_front_slots()], [self._own("gradient"), self._own("filtered")]
+                [self._own("descriptor"), self._own("pixels"), *self._own_front_slots()],
+                [self._own("gradient"), self._own("filtered")],
             ),
         )
 
@@ -219,8 +246,8 @@ class BlockProgram:
         stage, scene, batch = self._stage, self._stage.scene, self._batch
         return self._kernel(
             *("step", batch.size * self._lanes, scene.image, scene.blocks, scene.memory, batch.tasks, batch.slots),
-            *(batch.size, stage.operator.parts, batch.gradient, self._totals[0], stage.reference, batch.pixels),
-            *(batch.turned, self._momentum, self._lanes, self._sums[1]),
+            *(batch.size, stage.operator.parts, int(self.centered), batch.gradient, self._totals[0], stage.reference),
+            *(batch.pixels, batch.turned, self._momentum, self._lanes, self._sums[1]),
             touched=lambda: access(
                 [self._own("descriptor"), self._own("gradient"), *self._own_front_slots()],
                 [self._own("pixels"), self._own("sums")],
@@ -237,6 +264,7 @@ class BlockProgram:
         return self._kernel(
             *("publish", batch.pixels[part].numel(), scene.image, scene.blocks, scene.memory, self._tasks(first)),
             *(batch.slots[part], size, batch.pixels[part], self._momentum[part]),
+            None if self._centers is None else self._centers[part],
             touched=lambda: access([self._own("descriptor"), self._own("pixels")], self._back_slots(first, size)),
         )
 

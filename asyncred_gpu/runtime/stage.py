@@ -59,18 +59,19 @@ def make_stages(devices: Sequence[Device], setup: WorkerSetup, image: FloatArray
 
 
 def make_scene(device: Device, grid: BlockGrid, layout: SlotLayout, halo: int, image: FloatArray) -> Scene:
-    """The blocks' tables, and their slots: both hold the start image's pixels."""
+    """The blocks' tables, and their slots: both hold the start image's pixels, as the first center, too."""
     image_table = np.zeros(1, IMAGE)
     image_table[0] = (*grid.image_shape, *grid.block_shape, grid.layout[1], len(grid), halo, 0, 0)
     blocks = np.zeros(len(grid), BLOCK)
     for index, offsets in enumerate(layout.offsets()):
         window = grid.window(index)
         place = (window.top, window.left, *window.shape, 0, 0)
-        blocks[index] = (*place, offsets.slots, offsets.momentum, offsets.share)
+        blocks[index] = (*place, offsets.slots, offsets.momentum, offsets.center, offsets.share)
     content = bytearray(layout.nbytes)
     for slots, pixels in zip(layout.views(content), grid.split(image), strict=True):
         for slot in slots:
             np.copyto(slot.pixels, pixels)
+            np.copyto(slot.center, pixels)
     return Scene(
         device=device.torch,
         kernels=device.kernels,

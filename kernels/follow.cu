@@ -1,0 +1,39 @@
+// A block goes along with its center: z+ = D(x) + beta m where the denoiser is asked, else z; m+ = z+ - z; x <- x + z+ - z;
+// then the gradient of g + tau/2 |x - z+|^2 there, for step.cu; `follow` of red.py.
+#include "layout.h"
+
+// noise (batch, block_rows, block_cols); totals (batch, 2): |G|^2 and <G, m>; mask (rows, cols). gradients (batch, parts,
+// block_rows, block_cols): the data term's in part 0, overwritten. pixels, momentum, centers (batch, block_rows,
+// block_cols): x, m+ and z+.
+KERNEL follow(const Image *image, const Block *blocks, const float *memory, const Task *tasks, const signed char *slots,
+              int batch, int parts, float tau, float scale, const float *mask /*or null*/, const float *noise,
+              const float *totals, float *gradients, float *pixels, float *momentum, float *centers) {
+    EACH(item, (long long)batch * image->block_rows * image->block_cols) {
+        long long rest = item;
+        const int c = split_off(rest, image->block_cols), r = split_off(rest, image->block_rows), t = (int)rest;
+        const Task task = tasks[t];
+        if (task.block < 0 || r >= blocks[task.block].rows || c >= blocks[task.block].cols) continue;
+        const Block &block = blocks[task.block];
+        const long long p = (long long)r * block.cols + c;
+        const float *front = memory + front_slot(*image, blocks, slots, t, task.block);
+        const float x = front[p], m = front[block.momentum + p], z = front[block.center + p];
+        const float inside = mask ? mask[(long long)(block.top + r) * image->cols + block.left + c] : 1.0f;
+        float *gradient = gradients + padded(*image, t * parts, r, c);
+        float moved = x, inertia = m, ahead = z;
+        if (task.strength > 0.0f) {
+            const bool restarted = task.momentum > 0.0f && totals[2LL * t + 1] > 0.0f;  // it points uphill
+            ahead = x - scale * task.strength * noise[item] + (restarted ? 0.0f : task.momentum) * m;
+            inertia = ahead - z;
+            float shift = ahead - z;
+            if (task.nonnegative) {
+                const bool held = x <= 0.0f && gradient[0] + tau * (x - ahead) > 0.0f;
+                shift = held ? 0.0f : (ahead < 0.0f ? 0.0f : ahead) - (z < 0.0f ? 0.0f : z);  // NaN stays
+            }
+            moved = x + inside * shift;
+        }
+        pixels[item] = moved;
+        momentum[item] = inertia;
+        centers[item] = ahead;
+        gradient[0] = inside * (gradient[0] + tau * (moved - ahead));
+    }
+}
