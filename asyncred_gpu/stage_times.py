@@ -15,7 +15,7 @@ import torch
 from .blocks import BlockGrid
 from .denoiser import BlockDenoiser, DenoiserSettings
 from .preconditioner import HostPreconditioner
-from .red import Step, move
+from .red import Step, follow, move
 from .roofline import best_of
 from .runtime.base import WorkerSetup
 from .slots import slot_layout
@@ -36,7 +36,10 @@ def middle_block(grid: BlockGrid) -> int:
 
 
 def stage_seconds(solver: GpuAsyncRED, repetitions: int = REPETITIONS) -> dict[str, float]:
-    """The best of `repetitions`, by the names of STAGES, for a block in the middle; torch is left with one thread."""
+    """The best of `repetitions`, by the names of STAGES, for a block in the middle, of an update that asks the denoiser.
+
+    torch is left with one thread.
+    """
     torch.set_num_threads(1)
     random = np.random.default_rng(0)
 
@@ -46,19 +49,25 @@ def stage_seconds(solver: GpuAsyncRED, repetitions: int = REPETITIONS) -> dict[s
     operator, index = solver.operator, middle_block(solver.operator.grid)
     shape = operator.grid.window(index).shape
     denoiser = BlockDenoiser(solver.network, DenoiserSettings(solver.halo, solver.precision or "float32", 1.0))
-    pixels, momentum, gradient, out = noise(shape), noise(shape), noise(shape), np.empty(shape, np.float32)
+    pixels, momentum, center, gradient = (noise(shape) for _ in range(4))
+    out = np.empty(shape, np.float32)
     crop = noise((shape[0] + 2 * solver.halo, shape[1] + 2 * solver.halo))
     shares = [noise(operator.share_shape(j)) for j in range(len(operator.grid))]
     residual = np.empty(operator.residual_shape(index, operator.measurements), np.float32)
     precondition = None
     if solver.method.step == "preconditioned":
         precondition = HostPreconditioner(operator.preconditioning(solver.tau, 1.0).filter)
-    still = Step(0.0, solver.method.momentum, False)
+    still = Step(0.0, solver.method.momentum, False, centered=solver.method.data_updates > 0)
+    common = (gradient, out, solver.tau, still, None, precondition)
+
+    def step() -> object:
+        return follow(pixels, momentum, center, *common) if still.centered else move(pixels, momentum, *common)
+
     work: dict[str, Callable[[], object]] = {
         "gather": lambda: operator.residual_block(index, shares, out=residual),
         "back projection": lambda: operator.gradient_block(index, pixels, residual, out=out),
         "denoiser": lambda: denoiser.residual(crop, out),
-        "step": lambda: move(pixels, momentum, gradient, out, solver.tau, still, None, precondition),
+        "step": step,
         "projection": lambda: operator.forward_block(index, pixels, out=shares[index]),
     }
     return {name: best_of(repetitions, work[name]) for name in STAGES}

@@ -177,12 +177,12 @@ class Explaining(SimulatedDevice):
         return f"explained: {error}" if "CUDA" in str(error) else None
 
 
-def failing(kernel, error, after=20):
+def failing(kernel, error, after=30):
     solver, _ = problem()
     device = Explaining(Machine(POLICIES["any"](0)), 0, Failing(kernel, after, error))
     return solver._run(
         lambda setup, workers, image: make_cuda_runtime([device], setup, workers, image, True),
-        *(None, UPDATES, None, None, "fbp", None, (), None),
+        *(None, 2 * UPDATES, None, None, "fbp", None, (), None),
     )
 
 
