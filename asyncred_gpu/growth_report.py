@@ -29,8 +29,8 @@ TEXT = """# How cost grows
 `python scripts/bench_growth.py{arguments}` on {cores} cores ({cpu}), torch {torch}. The retina at any size, with
 {angles:.3g} angles a pixel of its side and a detector as wide as its diagonal;
 {settings};
-the rest is the solver's default: in a sweep every block is denoised once, and then updated {data_updates} times by the data term alone.
-Every size in a process of its own. A sweep's seconds are the median after the first.{skipped}
+the rest is the solver's default: in a sweep every block is denoised once, and then updated {data_updates} times by the
+data term alone. Every size in a process of its own. A sweep's seconds are the median after the first.{skipped}
 
 ![how cost grows](growth.png)
 

@@ -67,11 +67,13 @@ class Method:
         *,
         usual: str,
         crowded: bool,
+        dual: bool = False,
     ) -> Self:
         """Fill in what is "auto".
 
         Args:
             usual: the fast method's step. crowded: over half of the blocks are in flight, where momentum diverges.
+            dual: towards plug-and-play's solution, which takes data updates, and has no momentum.
         Raises:
             ValueError: a choice that isn't one.
         """
@@ -79,13 +81,19 @@ class Method:
         step = check_step(("theory" if paper else usual) if is_auto(step) else step)
         fast = not paper and step in MOMENTUM
         if is_auto(data_updates):
-            data_updates = DATA_UPDATES if fast and step == "preconditioned" else 0
+            data_updates = DATA_UPDATES if dual or (fast and step == "preconditioned") else 0
         data_updates = check_count("data_updates", data_updates, 0)
         if is_auto(momentum):
             usual_momentum = MOMENTUM_WITH_DATA_UPDATES if data_updates else MOMENTUM.get(str(step), 0.0)
-            momentum = usual_momentum if fast and not crowded else 0.0
+            momentum = usual_momentum if fast and not crowded and not dual else 0.0
         if is_auto(continuation):
             continuation = None if fast else 1.0
+        if dual and (paper or momentum or not data_updates):
+            raise ValueError(
+                f"method={name!r}, momentum={momentum}, data_updates={data_updates} isn't to be had with prior='pnp', "
+                "whose dual variable takes the momentum's place and whose data term is solved by data updates. Pass "
+                "method='fast', momentum=0 and data_updates=1 or more, or leave them 'auto'."
+            )
         return cls(
             step,
             check_number("momentum", momentum, 0.0, 1.0),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from .method import METHODS
+from .settings import PRIORS
 
 SIMULATED_ONLY = ("angles", "detectors", "noise_db")
 
@@ -86,7 +87,8 @@ def _method_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--tau",
         type=number_or("auto", above=0),
-        help="strength of the regularization, or auto: chosen from the measurements [0.0025; scan: 0.05]",
+        help="strength of the regularization, or auto: chosen from the measurements [0.0025; scan: 0.05; half of that "
+        "with --prior pnp]",
     )
     group.add_argument("--denoiser", default="dncnn", help="a shipped denoiser, or a file of weights [dncnn]")
     group.add_argument(
@@ -133,7 +135,13 @@ def _method_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--data-updates",
         type=whole(0),
-        help="updates of the data term alone after each that asks the denoiser [fast, CPU: 4; else 0]",
+        help="updates of the data term alone after each that asks the denoiser [fast: 3; else 0]",
+    )
+    group.add_argument(
+        "--prior",
+        choices=PRIORS,
+        default="red",
+        help="red, or pnp: to plug-and-play ADMM's solution instead, often higher at half of red's tau [red]",
     )
     group.add_argument(
         "--intensity-scale", type=number_or("auto", above=0), help="what counts as 1 to the denoiser, or auto [auto]"

@@ -101,6 +101,7 @@ class Step(NamedTuple):
     """How far a block moves: γ, the heavy ball's β, whether x stays ≥ 0; and f of R_{fc}, 1 but at a run's begin.
 
     centered: by `follow`, else by `move`. There f = 0 says that the denoiser isn't asked.
+    dual: by `follow` to plug-and-play's solution; m is then its dual variable u.
     """
 
     length: float
@@ -108,6 +109,7 @@ class Step(NamedTuple):
     nonnegative: bool
     strength: float = 1.0
     centered: bool = False
+    dual: bool = False
 
     @property
     def keeps(self) -> bool:
@@ -179,10 +181,14 @@ def follow(
     where it points uphill. The block goes with its center: where the data say nothing, x = z⁺ at once, however small P
     is there, and the data's part x − z is kept. At rest m = 0, so z = D(x) and G(x) = 0.
 
+    With `step.dual` it is plug-and-play ADMM: the denoiser was asked for s = x + u, and u⁺ = s − D(s), z⁺ = D(s) − u⁺,
+    u in the momentum's place. At rest x = D(x + u), z = x − u and ∇g + τu = 0, so x = D(x − ∇g(x)/τ). Steps take the
+    place of the exact argmin of Venkatakrishnan, Bouman, Wohlberg, GlobalSIP 2013, whose dual variable is u.
+
     Args:
         pixels, momentum, center: (rows, cols) x_i, m_i and z_i; overwritten.
         data_gradient: (rows, cols) U_iᵀ∇g(x̃); overwritten.
-        residual: (rows, cols) U_iᵀR(x̃); not read where the step keeps z.
+        residual: (rows, cols) U_iᵀR(x̃), or of R(x̃ + ũ); not read where the step keeps z.
         mask, precondition: as for `move`.
     Returns:
         Of G where the denoiser is asked, else of ∇g + τ(x − z).
@@ -192,14 +198,32 @@ def follow(
         if not step.keeps:
             _, _, squared, restarted = _judged(data_gradient.copy(), pixels, momentum, residual, tau, step, mask)
             about_it = squared, restarted
-            ahead = pixels - residual + np.float32(0.0 if restarted else step.momentum) * momentum
-            np.subtract(ahead, center, out=momentum)
+            ahead = _next_center(pixels, momentum, center, residual, 0.0 if restarted else step.momentum, step, mask)
             held, _ = _held_and_free(pixels, data_gradient + np.float32(tau) * (pixels - ahead), step)
             _go_along(pixels, center, ahead, held, mask)
         moved = move(pixels, still, data_gradient, pixels - center, tau, plain, mask, precondition)
     if about_it is None:
         return moved
     return Moved(*about_it, moved.finite and math.isfinite(about_it[0]))
+
+
+def _next_center(
+    pixels: FloatArray,
+    momentum: FloatArray,
+    center: FloatArray,
+    residual: FloatArray,
+    inertia: float,
+    step: Step,
+    mask: FloatArray | None,
+) -> FloatArray:
+    """z⁺; and m⁺ (or u⁺, 0 beyond the field of view) in the place of m."""
+    if step.dual:
+        ahead = pixels + momentum - np.float32(2) * residual
+        np.copyto(momentum, residual if mask is None else mask * residual)
+        return ahead
+    ahead = pixels - residual + np.float32(inertia) * momentum
+    np.subtract(ahead, center, out=momentum)
+    return ahead
 
 
 def _judged(

@@ -14,6 +14,9 @@ import torch
 from .arrays import as_numpy
 from .blocks import BlockGrid, FloatArray, choose_block_shape
 
+# Whose solution is looked for: RED's, ∇g(x) + τ(x − D(x)) = 0, or plug-and-play's, x = D(x − ∇g(x)/τ).
+PRIORS = ("red", "pnp")
+
 
 @dataclass(frozen=True)
 class Parallelism:
@@ -134,6 +137,24 @@ def check_parallelism(
 def check_callbacks(callbacks: Any) -> None:
     if not isinstance(callbacks, list | tuple) or not all(callable(callback) for callback in callbacks):
         raise TypeError(f"callbacks={callbacks!r} isn't a list of functions. Pass callbacks=[function].")
+
+
+def check_prior(prior: Any, tau: float, chosen: bool) -> str:
+    """Whose solution is looked for, "red" or "pnp".
+
+    Args:
+        tau: NaN where it is still to be chosen. chosen: whether τ or σ is.
+    Raises:
+        ValueError: not one of them, or one that can't be with these.
+    """
+    check_choice("prior", prior, PRIORS)
+    if prior == "pnp" and (chosen or tau == 0):
+        found = 'tau="auto" or sigma="auto"' if chosen else "tau=0"
+        raise ValueError(
+            f"prior='pnp' with {found} isn't to be had: τ ties the image to what the denoiser made of it, and is "
+            "chosen for RED alone. Pass numbers; half of RED's τ is a start."
+        )
+    return str(prior)
 
 
 def check_momentum(momentum: float, in_flight: int, blocks: int) -> None:

@@ -60,6 +60,7 @@ from .settings import (
     check_momentum,
     check_number,
     check_parallelism,
+    check_prior,
     check_reference,
     check_replay,
     check_scale,
@@ -148,6 +149,9 @@ class GpuAsyncRED:
             that it last made of the block, cheap where the denoiser isn't. The block then goes along with its z
             (`follow` of red.py), and the momentum, z's, grows to what it is over the first sweeps. "auto": 3 with
             "fast" and the preconditioned step; else 0, as the paper has it.
+        prior: "red": the solution is RED's, ∇g(x) + τ(x − D(x)) = 0. "pnp": plug-and-play ADMM's, x = D(x − ∇g(x)/τ),
+            by the same asynchronous updates (`follow` of red.py); in CT often higher, at about half of RED's τ. No
+            theorem covers it; τ and σ can't be chosen by `tune`.
     Raises:
         ValueError, TypeError: settings that can't be, before any work.
         DeviceError: a device that isn't there.
@@ -177,6 +181,7 @@ class GpuAsyncRED:
         method: str = "fast",
         continuation: float | str = "auto",
         data_updates: int | str = "auto",
+        prior: str = "red",
     ) -> None:
         self.devices = check_device(device)
         self._wanted = Wanted.of(denoiser, tau)
@@ -201,7 +206,8 @@ class GpuAsyncRED:
         usual = "preconditioned" if operator.convolutional and self.tau != 0 else "block"
         crowded = 2 * self.parallelism.in_flight > len(grid)
         choices = (method, step, momentum, sampling, continuation)
-        choose = partial(Method.of, *choices, usual=usual, crowded=crowded)
+        self.prior = check_prior(prior, self.tau, self.chooses)
+        choose = partial(Method.of, *choices, usual=usual, crowded=crowded, dual=self.prior == "pnp")
         self.method = choose(data_updates=data_updates)
         self._pattern = Pattern(len(grid), self.method.data_updates)
         check_momentum(self.method.momentum, self.parallelism.in_flight, len(grid))
@@ -211,7 +217,8 @@ class GpuAsyncRED:
             "pad": pad,
             "num_workers": num_workers,
             "step": self.method.step,
-            "momentum": choose(data_updates=0).momentum,  # a trial has no data updates
+            # A trial has no data updates.
+            "momentum": 0.0 if self.prior == "pnp" else choose(data_updates=0).momentum,
             "sampling": self.method.sampling,
             "nonnegative": nonnegative,
             "field_of_view": field_of_view,
@@ -359,6 +366,7 @@ class GpuAsyncRED:
             self.minibatch,
             prepared.filter,
             bool(prepared.common["centered"]),
+            self.prior == "pnp",
         )
         with closing(make_runtime(worker_setup, self.parallelism.workers, prepared.image)) as runtime:
             runtime.prime()
@@ -498,7 +506,7 @@ class GpuAsyncRED:
         buffer = DoubleBuffer(blocks)
         guard = StepGuard(blocks) if schedule is None else None
         scheduler: Scheduler
-        centered = bool(prepared.common["centered"])
+        centered, dual = bool(prepared.common["centered"]), self.prior == "pnp"
         if schedule is not None:
             replayed = scheduler = ReplayScheduler(schedule.block.tolist(), schedule.read.tolist())
         else:
@@ -510,13 +518,14 @@ class GpuAsyncRED:
                 length, inertia, stronger = (
                     float(values[commit]) for values in (schedule.step, schedule.momentum, schedule.strength)
                 )
-                return Step(length, inertia, self.nonnegative, stronger, centered), int(schedule.draw[commit])
+                step = Step(length, inertia, self.nonnegative, stronger, centered, dual)
+                return step, int(schedule.draw[commit])
             first, sweeps = prepared.first_strength, self._pattern.asking(ticket.number) / blocks
             inertia, stronger = self.method.momentum_at(first, sweeps), self.method.strength(first, int(sweeps))
             if self._pattern.keeps(ticket.number):
                 inertia, stronger = 0.0, 0.0
-            step = prepared.steps[ticket.block]._replace(momentum=inertia, strength=stronger, centered=centered)
-            return guarded(step, guard, ticket.block), ticket.number
+            step = prepared.steps[ticket.block]._replace(momentum=inertia, strength=stronger)
+            return guarded(step._replace(centered=centered, dual=dual), guard, ticket.block), ticket.number
 
         seed = self.seed if schedule is None else int(schedule.settings["seed"])
 
@@ -563,6 +572,7 @@ class GpuAsyncRED:
             "halo": "full" if self.whole else self.halo,
             "preconditioned": shared,  # None also of schedules recorded before there was one
             "centered": centered or None,  # likewise
+            "prior": None if self.prior == "red" else self.prior,
             "minibatch": self.minibatch,
             "precision": precision,
             "nonnegative": self.nonnegative,

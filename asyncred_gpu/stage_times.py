@@ -36,7 +36,7 @@ def middle_block(grid: BlockGrid) -> int:
 
 
 def stage_seconds(solver: GpuAsyncRED, repetitions: int = REPETITIONS) -> dict[str, float]:
-    """The best of `repetitions`, by the names of STAGES, for a block in the middle, of an update that asks the denoiser.
+    """The best of `repetitions`, by the names of STAGES, of a block in the middle whose update asks the denoiser.
 
     torch is left with one thread.
     """

@@ -84,7 +84,10 @@ class BlockWorker:
             crop = self._crops[task.block]
             inside = space.take("inside", crop.inside_shape)
             for piece in crop.pieces:
-                inside[piece.target] = front[piece.block].pixels[piece.source]
+                slot, there = front[piece.block], inside[piece.target]
+                np.copyto(there, slot.pixels[piece.source])
+                if task.step.dual:
+                    there += slot.momentum[piece.source]
                 yield Stage.READING
             update.crop = space.take("crop", crop.shape)
             crop.mirror(inside, update.crop)

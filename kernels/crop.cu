@@ -10,10 +10,11 @@ PORTABLE int reflected(int i, int length) {
     return folded < length ? folded : period - folded;
 }
 
-// crops (batch, block_rows + 2 halo, block_cols + 2 halo): pixels / (scale · strength), and 0 where a task's block
+// crops (batch, block_rows + 2 halo, block_cols + 2 halo): pixels / (scale · strength), with dual the pixels and the
+// dual variable that lies in the momentum's place; and 0 where a task's block
 // has none, or doesn't ask the denoiser.
 KERNEL crop(const Image *image, const Block *blocks, const float *memory, const Task *tasks, const signed char *slots,
-            int batch, float scale, float *crops) {
+            int batch, int dual, float scale, float *crops) {
     const int halo = image->halo, height = image->block_rows + 2 * halo, width = image->block_cols + 2 * halo;
     EACH(item, (long long)batch * height * width) {
         long long rest = item;
@@ -26,7 +27,8 @@ KERNEL crop(const Image *image, const Block *blocks, const float *memory, const 
             const int giver = row / image->block_rows * image->across + col / image->block_cols;
             const Block &block = blocks[giver];
             const float *pixels = memory + front_slot(*image, blocks, slots, t, giver);
-            value = pixels[(long long)(row - block.top) * block.cols + (col - block.left)] / (scale * tasks[t].strength);
+            const long long p = (long long)(row - block.top) * block.cols + (col - block.left);
+            value = (dual ? pixels[p] + pixels[block.momentum + p] : pixels[p]) / (scale * tasks[t].strength);
         }
         crops[item] = value;
     }

@@ -1,13 +1,15 @@
 // A block goes along with its center: z+ = D(x) + beta m where the denoiser is asked, else z; m+ = z+ - z; x <- x + z+ - z;
-// then the gradient of g + tau/2 |x - z+|^2 there, for step.cu; `follow` of red.py.
+// then the gradient of g + tau/2 |x - z+|^2 there, for step.cu; `follow` of red.py. With dual the denoiser was asked for
+// s = x + m, and m+ = s - D(s), z+ = D(s) - m+.
 #include "layout.h"
 
 // noise (batch, block_rows, block_cols); totals (batch, 2): |G|^2 and <G, m>; mask (rows, cols). gradients (batch, parts,
 // block_rows, block_cols): the data term's in part 0, overwritten. pixels, momentum, centers (batch, block_rows,
 // block_cols): x, m+ and z+.
 KERNEL follow(const Image *image, const Block *blocks, const float *memory, const Task *tasks, const signed char *slots,
-              int batch, int parts, float tau, float scale, const float *mask /*or null*/, const float *noise,
-              const float *totals, float *gradients, float *pixels, float *momentum, float *centers) {
+              int batch, int parts, int dual, float tau, float scale, const float *mask /*or null*/,
+              const float *noise, const float *totals, float *gradients, float *pixels, float *momentum,
+              float *centers) {
     EACH(item, (long long)batch * image->block_rows * image->block_cols) {
         long long rest = item;
         const int c = split_off(rest, image->block_cols), r = split_off(rest, image->block_rows), t = (int)rest;
@@ -22,8 +24,9 @@ KERNEL follow(const Image *image, const Block *blocks, const float *memory, cons
         float moved = x, inertia = m, ahead = z;
         if (task.strength > 0.0f) {
             const bool restarted = task.momentum > 0.0f && totals[2LL * t + 1] > 0.0f;  // it points uphill
-            ahead = x - scale * task.strength * noise[item] + (restarted ? 0.0f : task.momentum) * m;
-            inertia = ahead - z;
+            const float residual = scale * task.strength * noise[item];
+            ahead = dual ? x + m - 2.0f * residual : x - residual + (restarted ? 0.0f : task.momentum) * m;
+            inertia = dual ? inside * residual : ahead - z;
             float shift = ahead - z;
             if (task.nonnegative) {
                 const bool held = x <= 0.0f && gradient[0] + tau * (x - ahead) > 0.0f;

@@ -1,8 +1,8 @@
 """The time of a sweep over its floor: the denoiser's operations at the best rate of a matrix product here.
 
 floor = b · (rows + 2·halo)(cols + 2·halo) · operations a pixel / rate; rate: 4096² product, best of 5, all cores, the
-faster of float32 and bfloat16. A sweep has data updates, too, which the floor hasn't. Then the time of each stage of an update, alone on one core, and what scheduler and
-messages take of an update, measured on as many blocks of 4×4 pixels.
+faster of float32 and bfloat16. A sweep has data updates, too, which the floor hasn't. Then the time of each stage of an
+update, alone on one core, and what scheduler and messages take of an update, measured on as many blocks of 4×4 pixels.
 
     python scripts/bench_sweep.py [--size 800] [--angles 180] [--block 200] [--workers 2] [--sweeps 12]
 """
@@ -60,7 +60,8 @@ def main() -> None:
     print(f"best matrix product after the run: {again / 1e9:.0f} GFLOP/s")
     print(
         f"{len(grid)} blocks of {grid.block_shape}, {chosen.workers} workers, {solver.precision}, "
-        f"{operator.projector}, {solver.method.data_updates} data updates: sweep {sweep:.3f} s (median of {len(ends) - 1}), floor {floor:.3f} s, "
+        f"{operator.projector}, {solver.method.data_updates} data updates: sweep {sweep:.3f} s (median of "
+        f"{len(ends) - 1}), floor {floor:.3f} s, "
         f"ratio {sweep / floor:.2f}"
     )
 

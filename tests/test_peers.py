@@ -416,7 +416,7 @@ def test_the_report_has_every_setting(tmp_path):
     tuning["ours"] = Tuned({"tau": 0.02}, {"tau": (0.01, 0.02)})
     page = write_report(tmp_path, Found("peers_32x9", "32²", curves, tuning, "16²"), facts)
     text = page.read_text()
-    assert all(text.count(f"| {method.title} |") == 2 for method in METHODS.values())
+    assert all(text.count(f"| {method.title} |") == 3 for method in METHODS.values())  # also beside plug-and-play
     assert f"Still at an end of the values tried are: {METHODS['ours'].title}: tau 0.02 (highest)." in text
     assert "others kept 0.20 cores busy" in text and "camera (16²)" in text and "too much" not in text
     assert "(peers_32x9.png)" in text and (tmp_path / "peers_32x9.png").stat().st_size > 10_000
@@ -425,6 +425,7 @@ def test_the_report_has_every_setting(tmp_path):
     page = write_report(
         tmp_path, Found("peers_64x9", "64²", disturbed, {"ours": Tuned({"tau": 0.02}, {})}, "32²"), facts
     )
+    assert "prior='pnp'" in text and "prior='pnp'" not in page.read_text()
     assert "**That is too much**" in page.read_text() and "No best value is at an end" in page.read_text()
 
 

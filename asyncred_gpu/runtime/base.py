@@ -73,7 +73,7 @@ class WorkerSetup:
         per_launch: the most updates a launch holds.
         minibatch: measurements of a gradient, None for all.
         filter: the preconditioner of every block's step, or None.
-        centered: whether blocks go along with their centers (`follow` of red.py).
+        centered: whether blocks go along with their centers (`follow` of red.py). dual: to plug-and-play's solution.
     """
 
     operator: BlockOperator
@@ -86,6 +86,7 @@ class WorkerSetup:
     minibatch: int | None = None
     filter: Filter | None = None
     centered: bool = False
+    dual: bool = False
 
     @property
     def count(self) -> int:

@@ -60,7 +60,7 @@ class BlockProgram:
         self._crops = self._buffer(size, 1, *setup.crop_shape)
         self._noise = self._buffer(size, height, width)
         self._momentum = self._buffer(size, height, width)
-        self.centered = setup.centered
+        self.centered, self._dual = setup.centered, int(setup.dual)
         self._centers = self._buffer(size, height, width) if self.centered else None
         self._lanes = min(LANES, height * width)
         self._precondition, self._least = None, 0.0
@@ -149,7 +149,7 @@ class BlockProgram:
         name = "whole" if self._whole else "crop"
         return self._kernel(
             *(name, self._crops.numel(), scene.image, scene.blocks, scene.memory, batch.tasks, batch.slots),
-            *(batch.size, self._scale, self._crops),
+            *(batch.size, self._dual, self._scale, self._crops),
             touched=lambda: access([self._own("descriptor"), *self._slots_read()], [self._own("crops")]),
         )
 
@@ -210,8 +210,8 @@ class BlockProgram:
         stage, scene, batch = self._stage, self._stage.scene, self._batch
         follow = self._kernel(
             *("follow", self._noise.numel(), scene.image, scene.blocks, scene.memory, batch.tasks, batch.slots),
-            *(batch.size, stage.operator.parts, self._tau, self._scale, stage.mask, self._noise, self._totals[0]),
-            *(batch.gradient, batch.pixels, self._momentum, self._centers),
+            *(batch.size, stage.operator.parts, self._dual, self._tau, self._scale, stage.mask, self._noise),
+            *(self._totals[0], batch.gradient, batch.pixels, self._momentum, self._centers),
             touched=lambda: access(
                 [*map(self._own, ("descriptor", "noise", "sums", "gradient")), *self._own_front_slots()],
                 [self._own("gradient"), self._own("pixels")],

@@ -49,7 +49,7 @@ class Method:
     axes: tuple[Axis, ...]
 
 
-OURS = "ours"
+OURS, OURS_PNP = "ours", "ours-pnp"
 
 TAU = Axis("tau", (0.00125, 0.0025, 0.005), 2)
 WEIGHT = TAU._replace(name="weight")
@@ -73,6 +73,7 @@ def _methods() -> list[Method]:
     theorem = "the theorem's step, λ = 2 (up to 3 cores)"
     ours = [
         Method(name=OURS, title="asyncred_gpu, its defaults", fixed={"method": "default"}, **_OURS),
+        Method(name=OURS_PNP, title="asyncred_gpu, prior='pnp'", fixed={"method": "PnP"}, **_OURS),
         Method(name="sync", title="ours, with a barrier (Sync-RED)", fixed={"method": "sync"}, **_OURS),
         Method(name="bg", title=f"Async-RED-BG, {theorem}", fixed={"method": "BG"}, **_OURS),
         Method(name="sg", title=f"Async-RED-SG, {theorem}, a third of the angles", fixed={"method": "SG"}, **_OURS),

@@ -12,7 +12,7 @@ from asyncred_gpu.precision import resolve_precision
 from asyncred_gpu.processor import processor_name
 
 from .figure import peers_figure
-from .methods import METHODS, OURS
+from .methods import METHODS, OURS, OURS_PNP
 from .search import Tuned, at_an_end
 from .verdict import BELOW, Curve, Row, compare, sentences, table
 
@@ -77,11 +77,15 @@ class Found:
     tuning: Mapping[str, Tuned]
     tuned_on: str
 
+    def beside(self, ours: str) -> list[Row]:
+        """The table of this method and all others."""
+        titles = {name: METHODS[name].title for name in self.curves}
+        return compare(titles, self.curves, ours)
+
     @property
     def rows(self) -> list[Row]:
         """The table, ours first."""
-        titles = {name: METHODS[name].title for name in self.curves}
-        return compare(titles, self.curves, OURS)
+        return self.beside(OURS)
 
 
 def report_text(found: Found, facts: Mapping[str, Any]) -> str:
@@ -92,7 +96,19 @@ def report_text(found: Found, facts: Mapping[str, Any]) -> str:
     head = HEAD.format(**facts, title=found.title, name=found.name)
     how = HOW.format(**facts, below=BELOW, others=others, verdict=verdict, tuned_on=found.tuned_on, ends=_ends(found))
     versions = f"Versions: {_versions(curves)}."
-    return f"{head}{table(rows)}\n\n{sentences(rows)}\n\n{how}{_settings_table(found)}\n{versions}\n"
+    said = f"{table(rows)}\n\n{sentences(rows)}\n\n{_beside_pnp(found)}"
+    return f"{head}{said}{how}{_settings_table(found)}\n{versions}\n"
+
+
+def _beside_pnp(found: Found) -> str:
+    """The same once more, beside ours with plug-and-play's solution: nothing, if that wasn't run."""
+    curve = found.curves.get(OURS_PNP)
+    if curve is None or curve.failure:
+        return ""
+    rows = found.beside(OURS_PNP)
+    return (
+        f"## Beside ours with prior='pnp', whose solution is plug-and-play's\n\n{table(rows)}\n\n{sentences(rows)}\n\n"
+    )
 
 
 def _ends(found: Found) -> str:

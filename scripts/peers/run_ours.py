@@ -1,4 +1,4 @@
-"""asyncred_gpu itself: Async-RED as it comes, with a barrier, the paper's BG and SG, and GM-RED, on our projector.
+"""asyncred_gpu itself: as it comes, with prior="pnp", with a barrier, the paper's BG and SG, and GM-RED.
 
 Settings: "method", one of METHODS, and "tau". The clock of Async-RED isn't stopped for the SNR, which its workers
 compute. It starts when the start image has been projected, which the other methods' clocks see; so that projection's
@@ -26,6 +26,7 @@ STALENESS = 2
 # What GpuAsyncRED is given besides tau.
 METHODS: dict[str, dict[str, Any]] = {
     "default": {},
+    "PnP": {"prior": "pnp"},
     "sync": {"order": "sync"},
     "BG": {"method": "paper"},
     "SG": {"method": "paper"},
