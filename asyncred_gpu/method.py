@@ -33,6 +33,9 @@ CONTINUATION = 16.0
 # far after the same time; two aren't. With them the data are met within one sweep, so a stronger denoiser is soon of no
 # more use: how many times stronger it begins, and weaker it is a sweep on.
 DATA_UPDATES = 3
+# Its dual variable adds up what is left of the data term: three diverged on the camera man (400², 90 angles,
+# τ = 0.00125).
+DATA_UPDATES_OF_PNP = 4
 CONTINUATION_WITH_DATA_UPDATES = 4.0
 FALL, FALL_WITH_DATA_UPDATES = 2.0, 4.0
 # ‖A x₀ − y‖/‖y‖ of a start so good that a stronger denoiser gains nothing. From four scans of the retina, whose FBP
@@ -81,7 +84,9 @@ class Method:
         step = check_step(("theory" if paper else usual) if is_auto(step) else step)
         fast = not paper and step in MOMENTUM
         if is_auto(data_updates):
-            data_updates = DATA_UPDATES if dual or (fast and step == "preconditioned") else 0
+            data_updates = DATA_UPDATES if fast and step == "preconditioned" else 0
+            if dual:
+                data_updates = DATA_UPDATES_OF_PNP
         data_updates = check_count("data_updates", data_updates, 0)
         if is_auto(momentum):
             usual_momentum = MOMENTUM_WITH_DATA_UPDATES if data_updates else MOMENTUM.get(str(step), 0.0)

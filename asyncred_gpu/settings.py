@@ -16,6 +16,9 @@ from .blocks import BlockGrid, FloatArray, choose_block_shape
 
 # Whose solution is looked for: RED's, ∇g(x) + τ(x − D(x)) = 0, or plug-and-play's, x = D(x − ∇g(x)/τ).
 PRIORS = ("red", "pnp")
+# At least, if nobody names a shape: on the camera man (400², 90 angles) two workers on 4 blocks had 25.0 to 25.4 dB
+# after ten sweeps, on 8 26.2 to 26.3. Those in flight don't see each other.
+BLOCKS_A_WORKER = 4
 
 
 @dataclass(frozen=True)
@@ -103,9 +106,9 @@ def make_grid(block_shape: Any, default: BlockGrid, workers: int, fixed: bool) -
         fixed: the operator has no others.
     """
     if block_shape is None:
-        if fixed or len(default) >= 2 * workers:
+        if fixed or len(default) >= BLOCKS_A_WORKER * workers:
             return default
-        return BlockGrid(default.image_shape, choose_block_shape(default.image_shape, 2 * workers))
+        return BlockGrid(default.image_shape, choose_block_shape(default.image_shape, BLOCKS_A_WORKER * workers))
     try:
         rows, cols = (operator.index(side) for side in block_shape)
     except (TypeError, ValueError):

@@ -111,7 +111,7 @@ class GpuAsyncRED:
             With `load_denoiser(name, sigma="auto")` σ is chosen before the first run, see `tune`.
         tau: weight τ of the residual beside the data term as the operator scales it (`RadonCT` to L = 1); "auto":
             chosen before the first run, see `tune`.
-        block_shape: (rows, cols) of a block; None: the operator's choice, at least two blocks a worker (`BlockCS`: its
+        block_shape: (rows, cols) of a block; None: the operator's choice, at least four blocks a worker (`BlockCS`: its
             own blocks, and no others).
         pad: halo in pixels; "exact": the network's receptive radius, the least that changes nothing, which is measured
             if the network doesn't say it; or "full" for one that isn't local: it is given the whole image as it is, and
@@ -147,8 +147,9 @@ class GpuAsyncRED:
             sweep, and "auto" is 4.
         data_updates: how many updates of the data term alone follow each that asks the denoiser: with R = x − z, the z
             that it last made of the block, cheap where the denoiser isn't. The block then goes along with its z
-            (`follow` of red.py), and the momentum, z's, grows to what it is over the first sweeps. "auto": 3 with
-            "fast" and the preconditioned step; else 0, as the paper has it.
+            (`follow` of red.py), and the momentum, z's, grows to what it is over the first sweeps. Twice as many come
+            before the first update that asks, and in the first two sweeps. "auto": 3 with "fast" and the
+            preconditioned step, 4 with prior="pnp", else 0, as the paper has it.
         prior: "red": the solution is RED's, ∇g(x) + τ(x − D(x)) = 0. "pnp": plug-and-play ADMM's, x = D(x − ∇g(x)/τ),
             by the same asynchronous updates (`follow` of red.py); in CT often higher, at about half of RED's τ. No
             theorem covers it; τ and σ can't be chosen by `tune`.

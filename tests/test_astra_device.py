@@ -224,8 +224,9 @@ def test_a_run_on_simulated_streams_gives_the_cpus_image(options, wrong, monkeyp
         monkeypatch.setattr(astra_device, "HostCalls", wrong)
     scan, _ = small_scan(size=24, angles=8, noise=0.5, projector="astra")
     settings = {"block_shape": (6, 6), "num_workers": 3, "precision": "float32", "seed": 3, "order": "ordered"}
+    settings["data_updates"] = 1
     solver = GpuAsyncRED(scan, small_network(0, depth=2, channels=4), **(settings | options))
-    stop = (None, 40, None, None, "fbp", None, (), None)
+    stop = (None, 80, None, None, "fbp", None, (), None)
     device = SimulatedDevice(Machine(POLICIES["any"](0)), 0, KERNELS)
     found = solver._run(lambda *setup: make_cuda_runtime([device], *setup, deterministic=True), *stop)
     expected = solver._run(lambda *setup: SimulatedRuntime(*setup, RandomOrder(0)), *stop)

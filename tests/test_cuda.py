@@ -24,7 +24,7 @@ from asyncred_gpu.runtime.stream_policies import POLICIES
 from .helpers import LinearResidual, needs_compiler, relative, small_network, small_scan
 
 pytestmark = needs_compiler
-UPDATES = 40
+UPDATES = 80
 
 
 class LookingFar(torch.nn.Module):
@@ -48,6 +48,12 @@ VARIANTS = {
     "no data updates": {"data_updates": 0},
     "no data updates, momentum, nonnegative": {"data_updates": 0, "momentum": 0.5, "nonnegative": True},
     "data updates, the block's step": {"data_updates": 2, "step": "block", "momentum": 0.5, "nonnegative": True},
+    "plug and play": {"prior": "pnp", "data_updates": 2},
+    "plug and play, ragged, several": {
+        **{"prior": "pnp", "block_shape": (9, 7), "blocks_per_launch": 2, "num_workers": 2, "minibatch": 5},
+        **{"nonnegative": True, "field_of_view": "circle"},
+    },
+    "plug and play, whole image": {"prior": "pnp", "pad": "full", "network": LookingFar()},
     "whole image": {"pad": "full", "network": LookingFar(), "momentum": 0.5},
     "whole image, padded by the network": {"pad": "full", "intensity_scale": 0.37},
     "whole image, ragged, several": {
@@ -63,6 +69,7 @@ def problem(network=None, weights=False, projector="auto", **options):
         rays = np.random.default_rng(4).uniform(0.5, 1.5, scan.sinogram.shape)
         scan = type(scan)(scan.sinogram, scan.geometry.angles, scan.image_shape, weights=rays)
     settings = {"block_shape": (6, 6), "num_workers": 3, "precision": "float32", "seed": 3, "intensity_scale": 1.0}
+    settings["data_updates"] = 1  # so that UPDATES has a group that asks the denoiser between two that don't
     return GpuAsyncRED(scan, network or small_network(0, depth=2, channels=4), **(settings | options)), image
 
 

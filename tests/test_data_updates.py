@@ -86,10 +86,17 @@ def filtered(scan, gradient):
     return np.fft.irfft2(inverse.inverse * np.fft.rfft2(gradient, inverse.shape), inverse.shape)[: shape[0], : shape[1]]
 
 
+@pytest.mark.parametrize("dual", [False, True])
 @pytest.mark.parametrize("subset", [None, np.array([0, 5, 11, 20])])
-def test_three_updates_of_a_block_by_the_whole_images_operators(worker_and_slots, scan, network, subset):
-    """x ← x + (z⁺ − z) − γP(∇g + τ(x − z)); z⁺ = D(x) + βm where the denoiser is asked."""
+def test_three_updates_of_a_block_by_the_whole_images_operators(worker_and_slots, scan, network, subset, dual):
+    """x ← x + (z⁺ − z) − γP(∇g + τ(x − z)); z⁺ = D(x) + βm where the denoiser is asked.
+
+    With plug-and-play it is asked for s = x + u, all blocks' u; u⁺ = s − D(s), z⁺ = D(s) − u⁺, in the place of m.
+    """
     worker, slots = worker_and_slots
+    others = np.random.default_rng(2).standard_normal(scan.image_shape).astype(np.float32) if dual else 0 * scan.fbp()
+    for (slot, _), part in zip(slots[1:], scan.grid.split(others)[1:], strict=True):
+        slot.momentum[:] = part
     window, image = scan.grid.window(0), scan.fbp()
     x = image[window.slices].copy()
     z, m = x.copy(), np.zeros_like(x)
@@ -98,20 +105,24 @@ def test_three_updates_of_a_block_by_the_whole_images_operators(worker_and_slots
         Step(0.7, 0.0, False, strength=0.0, centered=True),
         Step(0.6, 0.5, False, strength=1.0, centered=True),
     ]
+    steps = [step._replace(dual=dual, momentum=0.0 if dual else step.momentum) for step in steps]
     for count, step in enumerate(steps):
         front = [count % 2, 0, 0, 0]
         moved = update(worker, 0, front, step, subset)
         gradient = data_gradient(scan, image, subset)[window.slices]
         ahead, expected = z, gradient + TAU * (x - z)
         if not step.keeps:
-            now = denoised(network, image, step.strength)[window.slices]
-            expected = gradient + TAU * (x - now)
-            restarted = float(np.vdot(expected, m)) > 0
+            others[window.slices] = m if dual else 0
+            seen = image + others
+            now = denoised(network, seen, step.strength)[window.slices]
+            residual = seen[window.slices] - now
+            expected = gradient + TAU * residual
+            restarted = not dual and float(np.vdot(expected, m)) > 0
             assert moved.restarted == restarted
-            ahead = now + (0 if restarted else step.momentum) * m
+            ahead = now - residual if dual else now + (0 if restarted else step.momentum) * m
         assert moved.gradient_squared == pytest.approx(float(np.vdot(expected, expected)), rel=1e-4)
         new = x + (ahead - z) - step.length * filtered(scan, gradient + TAU * (x - z))
-        m = m if step.keeps else ahead - z
+        m = m if step.keeps else residual if dual else ahead - z
         there = slots[0][1 - count % 2]
         assert relative(there.pixels - x, new - x) < 1e-4
         assert relative(there.momentum, m) < 1e-4
@@ -160,6 +171,19 @@ class TestFollow:
         assert x == [0.0, 0.5]
         assert moved.gradient_squared == pytest.approx(0.0625)
 
+    def test_plug_and_play_by_hand(self):
+        # s = x + u = 1.5, D(s) = 1.25: u⁺ = 0.25, z⁺ = 1; x goes along by z⁺ − z = 0.5, then by −γ(1 + τ(x − z⁺)).
+        step = Step(0.1, 0.0, False, centered=True, dual=True)
+        (x, u, z), moved = self.go([1.0], [0.5], [1.0], [0.25], step, momentum=[0.5])
+        assert (u, z) == ([0.25], [1.0])
+        assert x == pytest.approx([1.5 - 0.1 * (1 + 0.5 * 0.5)])
+        assert moved.gradient_squared == pytest.approx((1 + 0.5 * 0.25) ** 2)
+
+    def test_plug_and_plays_dual_variable_stays_in_the_field_of_view(self):
+        step = Step(0.1, 0.0, False, centered=True, dual=True)
+        (x, u, _), _ = self.go([0.0, 1.0], [0.0, 1.0], [3.0, 0.0], [-1.0, 0.5], step, mask=[0.0, 1.0])
+        assert x[0] == 0 and u == [0.0, 0.5]
+
     def test_what_is_not_finite_is_told(self):
         _, moved = self.go([1.0], [1.0], [float("nan")], [0.0], Step(1.0, 0.0, False, centered=True))
         assert not moved.finite
@@ -169,7 +193,8 @@ class TestFollow:
 
 
 @pytest.mark.parametrize(
-    ("group", "repeats", "expected"), [(1, 2, ".==.==.=="), (2, 1, "..==..==."), (3, 0, "........")]
+    ("group", "repeats", "expected"),
+    [(1, 2, "====.====.====.==.==."), (2, 1, "====..====..====..==..=="), (3, 0, "........")],
 )
 def test_the_pattern(group, repeats, expected):
     pattern = Pattern(group, repeats)
@@ -178,7 +203,9 @@ def test_the_pattern(group, repeats, expected):
         expected[:number].count(".") for number in range(len(expected))
     ]
     assert [pattern.asking(pattern.total(count)) for count in range(20)] == list(range(20))
-    assert pattern.total(6 * group) == 6 * group * (1 + repeats)
+    # Twice as many before the first group, and after the first two.
+    assert pattern.total(6 * group) == 6 * group * (1 + repeats) + 4 * group * repeats
+    assert pattern.total(0) == 0
 
 
 def test_either_kind_has_an_order_of_its_own():
@@ -186,10 +213,10 @@ def test_either_kind_has_an_order_of_its_own():
         return EpochSampler(4, np.random.default_rng(0), [2, 0, 3, 1])
 
     both = PatternSampler(Pattern(2, 1), sampler(), sampler())
-    assert [both.draw(set()) for _ in range(8)] == [2, 0, 2, 0, 3, 1, 3, 1]
+    assert [both.draw(set()) for _ in range(12)] == [2, 0, 3, 1, 2, 0, 2, 0, 3, 1, 3, 1]
     both.give_back(Ticket(5, 1, 0))  # asked the denoiser
     both.give_back(Ticket(7, 3, 0))  # did not
-    assert [both.draw(set()) for _ in range(4)] == [1, 2, 3, 2]
+    assert [both.draw(set()) for _ in range(6)] == [3, 2, 0, 3, 1, 2]
     assert [both.draw({0, 3}) for _ in range(2)] == [1, 2]
 
 
@@ -223,10 +250,25 @@ def test_the_residual_is_of_those_that_ask_the_denoiser(scan):
 
     for block in range(4):
         record(block, 8.0, 1.0)
+    assert monitor.complete
     told = record(2, 1e9, 0.0)
     assert (told.residual, told.sweep, monitor.settled) == (1.0, 1.0, True)
     assert record(2, 4.0, 1.0).residual == pytest.approx(28 / 32)
     assert not Monitor(scan.grid, scan.fbp(), None, 1.0).complete
+
+
+def test_the_first_gradients_may_be_the_data_terms(scan):
+    """Relative to which ‖G‖² is told, and nothing is settled by them."""
+    monitor = Monitor(scan.grid, scan.fbp(), None, 1.0)
+
+    def record(block, squared, strength):
+        return monitor.record(0, block, 0, Moved(squared, False, True), lambda: scan.fbp(), 0.0, strength)
+
+    for _ in range(2):
+        told = [record(block, 8.0, 0.0) for block in range(4)]
+    assert (told[-1].residual, told[-1].sweep, monitor.complete, monitor.settled) == (1.0, 0.0, True, False)
+    told = [record(block, 2.0, 1.0) for block in range(4)]
+    assert (told[-1].residual, told[-1].sweep, monitor.settled) == (0.25, 1.0, True)
 
 
 # --- runs ------------------------------------------------------------------------------------------------------------
@@ -239,7 +281,7 @@ class TestRuns:
     def test_a_sweep_is_every_block_denoised_once(self, scan, network):
         result = solver(scan, network, data_updates=3, order="ordered").run(max_sweeps=3)
         strengths = result.schedule.strength
-        assert len(strengths) == 3 * 4 * (1 + 3)
+        assert len(strengths) == 4 * (6 + (1 + 6) + (1 + 6) + (1 + 3))
         assert strengths[strengths > 0].tolist() == np.repeat([4.0, 1.0, 1.0], 4).tolist()
         assert result.history["sweep"][-1] == 3 and result.status is Status.MAX_SWEEPS
         assert (result.schedule.momentum[strengths == 0] == 0).all()
@@ -270,7 +312,7 @@ class TestRuns:
     def test_a_replay_is_the_same(self, scan, network, order, options, tmp_path):
         result = solver(scan, network, order=order, **options).run(max_sweeps=2)
         result.schedule.save(tmp_path / "schedule.npz")
-        assert (result.schedule.strength == 0).sum() == 2 * 4 * 3
+        assert (result.schedule.strength == 0).sum() == 4 * (6 + 6 + 6)
         again = solver(scan, network, num_workers=1, **options).run(replay=tmp_path / "schedule.npz")
         assert np.array_equal(again.image, result.image)
         # What is replayed is the record's: without its data updates it is another image.
@@ -307,3 +349,41 @@ def test_a_schedule_from_before_there_were_centers_is_refused(scan, network):
     older = dataclasses.replace(schedule, settings={**schedule.settings, "centered": None})
     with pytest.raises(ValueError, match="the version that recorded it"):
         solver(scan, network).run(replay=older)
+
+
+# --- plug-and-play ---------------------------------------------------------------------------------------------------
+
+
+def whole_image_step(scan, network, tau, image):
+    """D(x − ∇g(x)/τ) by the whole image's operators."""
+    return denoised(network, image - data_gradient(scan, image) / np.float32(tau), 1.0)
+
+
+@pytest.mark.usefixtures("one_process")
+class TestPlugAndPlay:
+    """prior="pnp"."""
+
+    @pytest.mark.parametrize("options", [{}, {"step": "block", "num_workers": 1}, {"order": "free", "num_workers": 2}])
+    def test_it_ends_at_plug_and_plays_solution(self, options):
+        scan, network = small_scan(size=48, angles=24, noise=0.05)[0], load_denoiser("dncnn", sigma=5)
+        settings = {"order": "ordered", "intensity_scale": 1.0, "prior": "pnp"} | options
+        end = solver(scan, network, **settings).run(max_sweeps=600, tol=1e-10)
+        assert end.status is Status.CONVERGED
+        assert relative(whole_image_step(scan, network, 0.1, end.image), end.image) < 1e-4
+        red = solver(scan, network, intensity_scale=1.0).run(max_sweeps=100).image
+        assert relative(whole_image_step(scan, network, 0.1, red), red) > 3e-3
+
+    @pytest.mark.parametrize("options", [{"minibatch": 12}, {"nonnegative": True, "field_of_view": "circle"}, {}])
+    def test_a_replay_is_the_same_and_reds_is_another(self, scan, network, options, tmp_path):
+        result = solver(scan, network, prior="pnp", **options).run(max_sweeps=3)
+        assert result.settings["prior"] == "pnp" and (result.schedule.momentum == 0).all()
+        result.schedule.save(tmp_path / "schedule.npz")
+        again = solver(scan, network, prior="pnp", num_workers=1, **options).run(replay=tmp_path / "schedule.npz")
+        assert np.array_equal(again.image, result.image)
+        with pytest.raises(ValueError, match="prior"):
+            solver(scan, network, **options).run(replay=tmp_path / "schedule.npz")
+
+    def test_it_has_data_updates_and_no_momentum(self, scan, network):
+        for settings in ({}, {"step": "block"}):
+            method = solver(scan, network, prior="pnp", **settings).method
+            assert (method.data_updates, method.momentum) == (4, 0)

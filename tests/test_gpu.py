@@ -39,6 +39,7 @@ def make_device(kind, index=0):
 def problem(**options):
     scan, image = small_scan(size=96, angles=30, noise=0.5)
     settings = {"block_shape": (28, 36), "num_workers": 3, "precision": "float32", "seed": 3}
+    settings["data_updates"] = 1  # so that 60 updates have a group that asks the denoiser between two that don't
     return GpuAsyncRED(scan, small_network(0, depth=4, channels=16), **settings | options), image
 
 
@@ -52,12 +53,16 @@ def run(kind, solver, updates=60, reference=None, replay=None):
 # --- one launch, operation by operation -------------------------------------------------------------------------------
 
 
-def make_program(device, subset, centered):
+STEP = Step(0.7, 0.6, True)
+
+
+def make_program(device, subset, step):
     """With a minibatch also with a preconditioner."""
     solver, image = problem(nonnegative=True)
     denoiser = DenoiserSettings(solver.halo, "float32", 0.9)
     mask = (np.arange(96)[:, None] + np.zeros(96) > 3).astype(np.float32)
-    setup = WorkerSetup(solver.operator, solver.network, denoiser, 0.02, mask, image, 3, subset, centered=centered)
+    setup = WorkerSetup(solver.operator, solver.network, denoiser, 0.02, mask, image, 3, subset)
+    setup = replace(setup, centered=step.centered, dual=step.dual)
     if subset is not None:
         setup = replace(setup, filter=solver.operator.preconditioning(0.02, 3.0).filter)
     start = solver.operator.start("fbp")
@@ -85,13 +90,12 @@ def buffers(program):
 
 @pytest.mark.parametrize("wrong", [None, "slots", "step"])
 @pytest.mark.parametrize("subset", [None, 7])
-@pytest.mark.parametrize("centered", [False, True])
+@pytest.mark.parametrize("step", [STEP, STEP._replace(centered=True), STEP._replace(centered=True, dual=True)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_operation_does_what_the_host_build_does(kind, subset, wrong, centered):
+def test_every_operation_does_what_the_host_build_does(kind, subset, wrong, step):
     worst = {}
-    here, there = (make_program(make_device(k), subset, centered) for k in ("simulated", kind))
+    here, there = (make_program(make_device(k), subset, step) for k in ("simulated", kind))
     noise = torch.from_numpy(np.random.default_rng(1).standard_normal(here._stage.scene.memory.numel(), np.float32))
-    step = Step(0.7, 0.6, True, centered=centered)
     tasks = tasks_for(len(here._stage.scene.block_table), subset, step)
     for program in (here, there):
         program._stage.scene.memory.copy_(noise)
@@ -129,11 +133,12 @@ FILTERED = {"step": "preconditioned", "nonnegative": True, "field_of_view": "cir
 
 
 WITHOUT = {"data_updates": 0}
+PNP = {"prior": "pnp", "momentum": 0}
 
 
 @pytest.mark.parametrize(
     ("per_launch", "changes"),
-    [(1, {}), (3, {}), (1, FILTERED), (3, FILTERED), (1, WITHOUT), (3, FILTERED | WITHOUT)],
+    [(1, {}), (3, {}), (1, FILTERED), (3, FILTERED), (1, WITHOUT), (3, FILTERED | WITHOUT), (2, FILTERED | PNP)],
 )
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_ordered_run_is_the_cpus_and_the_same_every_time(kind, per_launch, changes):

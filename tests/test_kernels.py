@@ -422,19 +422,30 @@ def test_every_ray_near_a_pixel_is_found(window, spacing, change):
 # --- what an update reads --------------------------------------------------------------------------------------------
 
 
+def put(s, task, image, dual=None):
+    """The image, and a dual variable, in the slots that the task reads; what a denoiser is then to see."""
+    s.memory.fill_(torch.nan)
+    for index, pixels in enumerate(s.scan.grid.split(image)):
+        s.front(task, index).pixels[:] = pixels
+    if dual is None:
+        return image
+    for index, part in enumerate(s.scan.grid.split(dual)):
+        s.front(task, index).momentum[:] = part
+    return image + dual
+
+
 @pytest.mark.parametrize("wrong", [None, "slots", "halo", "shifted", "scale"])
 @pytest.mark.parametrize("halo", [0, 3, 40])
 @pytest.mark.parametrize(("shape", "block"), [((21, 33), (8, 10)), ((12, 12), (12, 12)), ((9, 1), (4, 1))])
-def test_crop_is_a_cut_of_the_mirrored_image(shape, block, halo, wrong):
+@pytest.mark.parametrize("dual", [False, True])
+def test_crop_is_a_cut_of_the_mirrored_image(shape, block, halo, wrong, dual):
     scan = RadonCT(noise(5, 20), half_turn(5), shape).with_blocks(BlockGrid(shape, block))
     s = scene(scan, halo, same_slots=False)
     images = [noise(*shape, seed=index) for index in range(s.batch)]  # each task's slots have an image of their own
     height, width = block[0] + 2 * halo, block[1] + 2 * halo
     scale, strength = np.float32(0.37), 1 + np.arange(s.batch, dtype=np.float32) / 2
     for task, image in enumerate(images):
-        s.memory.fill_(torch.nan)
-        for index, pixels in enumerate(scan.grid.split(image)):
-            s.front(task, index).pixels[:] = pixels
+        read = put(s, task, image, noise(*shape, seed=50) if dual else None)
         crops = poisoned(s.batch, height, width)
         bits = 1 - s.bits if wrong == "slots" else s.bits
         stronger = 1 if wrong == "strength" else strength
@@ -444,13 +455,13 @@ def test_crop_is_a_cut_of_the_mirrored_image(shape, block, halo, wrong):
             given["halo"] = halo + 1
             crops = poisoned(s.batch, height + 2, width + 2)
         divisor = float(scale) * (1.01 if wrong == "scale" else 1)
-        arguments = (as_bytes(given), as_bytes(s.blocks), s.memory, only, bits, s.batch, divisor, crops)
-        KERNELS.launch("crop", crops.numel(), *arguments)
+        arguments = (as_bytes(given), as_bytes(s.blocks), s.memory, only, bits, s.batch, int(dual))
+        KERNELS.launch("crop", crops.numel(), *arguments, divisor, crops)
         found = crops.numpy()[:, :height, :width]
         if wrong == "shifted":
             found = np.roll(found, 1, axis=(0, 1, 2) if s.batch > 1 else 2) if max(found.shape[1:]) > 1 else found
         window = scan.grid.window(task)
-        mirrored = np.pad(image, halo, mode="reflect") / (scale * strength[task])
+        mirrored = np.pad(read, halo, mode="reflect") / (scale * strength[task])
         expected = np.zeros((s.batch, height, width), np.float32)
         inside = mirrored[window.top : window.bottom + 2 * halo, window.left : window.right + 2 * halo]
         expected[task, : inside.shape[0], : inside.shape[1]] = inside
@@ -460,20 +471,19 @@ def test_crop_is_a_cut_of_the_mirrored_image(shape, block, halo, wrong):
 
 @pytest.mark.parametrize("wrong", [None, "slots", "flipped", "scale", "strength"])
 @pytest.mark.parametrize(("shape", "block"), [((21, 33), (8, 10)), ((12, 12), (12, 12)), ((9, 1), (4, 1))])
-def test_whole_is_the_image_that_a_task_reads(shape, block, wrong):
+@pytest.mark.parametrize("dual", [False, True])
+def test_whole_is_the_image_that_a_task_reads(shape, block, wrong, dual):
     scan = RadonCT(noise(5, 20), half_turn(5), shape).with_blocks(BlockGrid(shape, block))
     s = scene(scan, halo=3, same_slots=False)
     scale = np.float32(0.37)
     for task in range(s.batch):
-        image = noise(*shape, seed=task)
-        s.memory.fill_(torch.nan)
-        for index, pixels in enumerate(scan.grid.split(image)):
-            s.front(task, index).pixels[:] = pixels
+        image = put(s, task, noise(*shape, seed=task), noise(*shape, seed=50) if dual else None)
         images = poisoned(s.batch, *shape)
         bits = 1 - s.bits if wrong == "slots" else s.bits
         only = s.tasks(block=np.where(np.arange(s.batch) == task, task, -1), strength=1 if wrong == "strength" else 4)
         divisor = float(scale) * (1.01 if wrong == "scale" else 1)
-        KERNELS.launch("whole", images.numel(), *s.tables, s.memory, only, bits, s.batch, divisor, images)
+        start = (*s.tables, s.memory, only, bits, s.batch, int(dual))
+        KERNELS.launch("whole", images.numel(), *start, divisor, images)
         expected = np.zeros((s.batch, *shape), np.float32)
         expected[task] = (image[::-1] if wrong == "flipped" else image) / (4 * scale)
         assert np.array_equal(images.numpy(), expected) == (wrong is None)
@@ -539,7 +549,7 @@ class Moving:
 TAU, SCALE = 0.3, 0.7
 
 
-def launch_step(s, parts, tasks, data, residual, mask, reference, bits=None, tau=TAU, centered=False):
+def launch_step(s, parts, tasks, data, residual, mask, reference, bits=None, tau=TAU, centered=False, dual=False):
     """`data`, `residual`: (rows, cols) a block; the data gradient is split into parts."""
     bits = s.bits if bits is None else bits
     random = np.random.default_rng(5)
@@ -557,7 +567,9 @@ def launch_step(s, parts, tasks, data, residual, mask, reference, bits=None, tau
     totals, centers = combined.sum(2), poisoned(s.batch, *s.padded)
     if centered:
         moving = (pixels, momentum, centers)
-        KERNELS.launch("follow", centers.numel(), *start, tau, SCALE, mask, noises, totals, gradients, *moving)
+        KERNELS.launch(
+            "follow", centers.numel(), *start, int(dual), tau, SCALE, mask, noises, totals, gradients, *moving
+        )
     KERNELS.launch("step", items, *start, flag, gradients, totals, reference, pixels, turned, momentum, LANES, stepped)
     return Moving(s, gradients[:, 0], combined.sum(2), pixels, turned, momentum, centers, stepped.sum(2))
 
@@ -618,17 +630,18 @@ def test_combine_and_step_are_the_move_of_red(nonnegative, masked, wrong):
     assert wrong == "slots" or not torch.equal(found.turned.reshape(found.pixels.shape), found.pixels)
 
 
-@pytest.mark.parametrize("asks", [True, False])
+@pytest.mark.parametrize(("asks", "dual"), [(True, False), (True, True), (False, False)])
 @pytest.mark.parametrize(("nonnegative", "masked", "wrong"), STEPS)
-def test_combine_follow_and_step_are_the_follow_of_red(nonnegative, masked, wrong, asks):
+def test_combine_follow_and_step_are_the_follow_of_red(nonnegative, masked, wrong, asks, dual):
     scan = RadonCT(noise(5, 40), half_turn(5), (21, 33)).with_blocks(BlockGrid((21, 33), (8, 10)))
     s = scene(scan)
     fill(s, noise(21, 33))
-    step = Step(0.2, 0.8 * asks, nonnegative, 3.0 * asks, centered=True)
+    inertia = 0.8 if asks and not dual else 0.0
+    step = Step(0.2, inertia, nonnegative, 3.0 * asks, centered=True, dual=dual)
     data, residual = ([noise(*s.scan.grid.window(i).shape, seed=k + i) for i in range(s.batch)] for k in (50, 90))
     mask = (noise(21, 33, seed=3) > 0).astype(np.float32) if masked else None
     reference = noise(21, 33, seed=4)
-    fields = dict(length=0.2, momentum=0.8 * asks, gradient_scale=1.7, strength=3.0 * asks)
+    fields = dict(length=0.2, momentum=inertia, gradient_scale=1.7, strength=3.0 * asks)
     fields["nonnegative"] = int(nonnegative)
     if wrong in fields:
         fields[wrong] *= 0 if wrong == "nonnegative" else 1.01
@@ -639,6 +652,7 @@ def test_combine_follow_and_step_are_the_follow_of_red(nonnegative, masked, wron
         bits=1 - s.bits if wrong == "slots" else None,
         tau=TAU * (1.01 if wrong == "tau" else 1),
         centered=True,
+        dual=dual,
     )
     agree, restarts = [], set()
     for index in range(s.batch):
@@ -653,9 +667,9 @@ def test_combine_follow_and_step_are_the_follow_of_red(nonnegative, masked, wron
             close(found.combined[index, 0].item(), moved.gradient_squared),
             close(found.stepped[index].numpy(), [np.sum((arrays[0] - reference[window]) ** 2), 0]),
         ]
-    without = not asks and wrong in ("strength", "momentum")  # 0 as it is
+    without = (not asks and wrong == "strength") or (not inertia and wrong == "momentum")  # 0 as it is
     assert all(agree) == (wrong is None or without)
-    assert restarts == ({False, True} if asks else {False})
+    assert restarts == ({False, True} if inertia else {False})
     assert torch.equal(found.turned.transpose(1, 2).nan_to_num(7), found.pixels.nan_to_num(7))
 
 

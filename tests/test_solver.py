@@ -167,7 +167,7 @@ def test_a_time_limit_ends_a_run_in_time(scan, network):
 def test_blocks_per_launch(scan, network, per_launch):
     operator, _ = scan
     result = GpuAsyncRED(operator, network, block_shape=(12, 12), num_workers=2, blocks_per_launch=per_launch).run(5)
-    assert len(result.schedule) == 5 * 16 * (1 + 4)
+    assert len(result.schedule) == 16 * (6 + 2 * (1 + 6) + 3 * (1 + 3))
     assert result.schedule.staleness.max() <= 16
     assert (result.schedule.staleness[8:] >= per_launch - 1).any()
 
@@ -251,6 +251,12 @@ BAD = [
     (dict(momentum=0.5, num_workers=3, block_shape=(24, 24)), "3 updates in flight of 4 blocks diverges"),
     (dict(momentum=1.0), "momentum=1.0 can't be. Pass a number >= 0 and < 1"),
     (dict(sampling="random"), "sampling='random' isn't known"),
+    (dict(prior="tv"), "prior='tv' isn't known"),
+    (dict(prior="pnp", tau=0.0), "prior='pnp' with tau=0 isn't to be had"),
+    (dict(prior="pnp", tau="auto"), """prior='pnp' with tau="auto" or sigma="auto" isn't to be had"""),
+    (dict(prior="pnp", method="paper"), "method='paper', .* isn't to be had with prior='pnp'"),
+    (dict(prior="pnp", momentum=0.3), "momentum=0.3, .* isn't to be had with prior='pnp'"),
+    (dict(prior="pnp", data_updates=0), "data_updates=0 isn't to be had with prior='pnp'"),
     (dict(order="sorted"), "order='sorted' isn't known"),
     (dict(intensity_scale=0), "intensity_scale=0 can't be"),
     (dict(intensity_scale="bright"), "intensity_scale='bright' can't be"),
