@@ -83,6 +83,8 @@ def test_what_has_no_exponent_is_refused(sizes, values):
 def solver(size=256, angles=58, workers=2, block=None, **options):
     scan, _ = small_scan(size=size, angles=angles, block=block)
     settings = {"step": "preconditioned", "precision": "float32", "device": "cpu"} | options
+    if block is None:  # four blocks, however many workers
+        settings = {"block_shape": (size // 2, size // 2)} | settings
     return GpuAsyncRED(scan, load_denoiser("dncnn", sigma=5), num_workers=workers, **settings)
 
 

@@ -65,6 +65,10 @@ def nothing_stays_behind():
     assert len(os.listdir("/proc/self/fd")) <= before[2]
 
 
+# Of eight sweeps of 16 blocks, data updates included.
+UPDATES = 16 * (6 + 2 * (1 + 6) + 6 * (1 + 3))
+
+
 class Disturb:
     """After some commits, send one worker a signal."""
 
@@ -87,7 +91,7 @@ def run(disturb, **options):
 @pytest.mark.parametrize("order", ["free", "ordered", "sync"])
 def test_a_killed_worker_is_replaced_and_the_run_goes_on(order):
     result = run(Disturb(signal.SIGKILL), order=order)
-    assert len(result.schedule) == 8 * 16 * (1 + 4)
+    assert len(result.schedule) == UPDATES
     assert len(result.notes) == 1 and "was killed by signal 9; it was replaced" in result.notes[0]
     if order != "free":
         assert np.array_equal(result.image, run(Disturb(signal.SIGKILL, ()), order=order).image)
@@ -97,7 +101,7 @@ def test_a_stopped_worker_is_noticed_within_its_limit_and_replaced(monkeypatch):
     monkeypatch.setattr(launches, "HUNG_SECONDS", 2.0)
     stop = Disturb(signal.SIGSTOP)
     result = run(stop)
-    assert len(result.schedule) == 8 * 16 * (1 + 4)
+    assert len(result.schedule) == UPDATES
     assert "gave no result for 2 s; it was replaced" in result.notes[0]
     assert time.perf_counter() - stop.sent[0] < 2.0 + 10.0
 
