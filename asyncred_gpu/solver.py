@@ -147,9 +147,9 @@ class GpuAsyncRED:
             sweep, and "auto" is 4.
         data_updates: how many updates of the data term alone follow each that asks the denoiser: with R = x − z, the z
             that it last made of the block, cheap where the denoiser isn't. The block then goes along with its z
-            (`follow` of red.py), and the momentum, z's, grows to what it is over the first sweeps. Twice as many come
-            before the first update that asks, and in the first two sweeps. "auto": 3 with "fast" and the
-            preconditioned step, 4 with prior="pnp", else 0, as the paper has it.
+            (`follow` of red.py), and the momentum, z's, grows to what it is over the first sweeps. In the first
+            sweep there are three times, in the second twice as many. "auto": 3 with "fast" and the preconditioned step,
+            4 with prior="pnp", else 0, as the paper has it.
         prior: "red": the solution is RED's, ∇g(x) + τ(x − D(x)) = 0. "pnp": plug-and-play ADMM's, x = D(x − ∇g(x)/τ),
             by the same asynchronous updates (`follow` of red.py); in CT often higher, at about half of RED's τ. No
             theorem covers it; τ and σ can't be chosen by `tune`.

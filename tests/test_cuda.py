@@ -69,7 +69,7 @@ def problem(network=None, weights=False, projector="auto", **options):
         rays = np.random.default_rng(4).uniform(0.5, 1.5, scan.sinogram.shape)
         scan = type(scan)(scan.sinogram, scan.geometry.angles, scan.image_shape, weights=rays)
     settings = {"block_shape": (6, 6), "num_workers": 3, "precision": "float32", "seed": 3, "intensity_scale": 1.0}
-    settings["data_updates"] = 1  # so that UPDATES has a group that asks the denoiser between two that don't
+    settings["data_updates"] = 1  # so that UPDATES has two groups that ask the denoiser
     return GpuAsyncRED(scan, network or small_network(0, depth=2, channels=4), **(settings | options)), image
 
 

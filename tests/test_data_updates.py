@@ -194,7 +194,7 @@ class TestFollow:
 
 @pytest.mark.parametrize(
     ("group", "repeats", "expected"),
-    [(1, 2, "====.====.====.==.==."), (2, 1, "====..====..====..==..=="), (3, 0, "........")],
+    [(1, 2, ".======.====.==.==."), (2, 1, "..======..====..==..=="), (3, 0, "........")],
 )
 def test_the_pattern(group, repeats, expected):
     pattern = Pattern(group, repeats)
@@ -203,8 +203,8 @@ def test_the_pattern(group, repeats, expected):
         expected[:number].count(".") for number in range(len(expected))
     ]
     assert [pattern.asking(pattern.total(count)) for count in range(20)] == list(range(20))
-    # Twice as many before the first group, and after the first two.
-    assert pattern.total(6 * group) == 6 * group * (1 + repeats) + 4 * group * repeats
+    # Three and two times as many after the first two groups.
+    assert pattern.total(6 * group) == 6 * group * (1 + repeats) + 3 * group * repeats
     assert pattern.total(0) == 0
 
 
@@ -213,10 +213,10 @@ def test_either_kind_has_an_order_of_its_own():
         return EpochSampler(4, np.random.default_rng(0), [2, 0, 3, 1])
 
     both = PatternSampler(Pattern(2, 1), sampler(), sampler())
-    assert [both.draw(set()) for _ in range(12)] == [2, 0, 3, 1, 2, 0, 2, 0, 3, 1, 3, 1]
-    both.give_back(Ticket(5, 1, 0))  # asked the denoiser
+    assert [both.draw(set()) for _ in range(12)] == [2, 0, 2, 0, 3, 1, 2, 0, 3, 1, 3, 1]
+    both.give_back(Ticket(1, 1, 0))  # asked the denoiser
     both.give_back(Ticket(7, 3, 0))  # did not
-    assert [both.draw(set()) for _ in range(6)] == [3, 2, 0, 3, 1, 2]
+    assert [both.draw(set()) for _ in range(6)] == [3, 2, 1, 2, 0, 3]
     assert [both.draw({0, 3}) for _ in range(2)] == [1, 2]
 
 
@@ -281,7 +281,7 @@ class TestRuns:
     def test_a_sweep_is_every_block_denoised_once(self, scan, network):
         result = solver(scan, network, data_updates=3, order="ordered").run(max_sweeps=3)
         strengths = result.schedule.strength
-        assert len(strengths) == 4 * (6 + (1 + 6) + (1 + 6) + (1 + 3))
+        assert len(strengths) == 4 * ((1 + 9) + (1 + 6) + (1 + 3))
         assert strengths[strengths > 0].tolist() == np.repeat([4.0, 1.0, 1.0], 4).tolist()
         assert result.history["sweep"][-1] == 3 and result.status is Status.MAX_SWEEPS
         assert (result.schedule.momentum[strengths == 0] == 0).all()
@@ -312,7 +312,7 @@ class TestRuns:
     def test_a_replay_is_the_same(self, scan, network, order, options, tmp_path):
         result = solver(scan, network, order=order, **options).run(max_sweeps=2)
         result.schedule.save(tmp_path / "schedule.npz")
-        assert (result.schedule.strength == 0).sum() == 4 * (6 + 6 + 6)
+        assert (result.schedule.strength == 0).sum() == 4 * (9 + 6)
         again = solver(scan, network, num_workers=1, **options).run(replay=tmp_path / "schedule.npz")
         assert np.array_equal(again.image, result.image)
         # What is replayed is the record's: without its data updates it is another image.

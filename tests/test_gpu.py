@@ -39,7 +39,7 @@ def make_device(kind, index=0):
 def problem(**options):
     scan, image = small_scan(size=96, angles=30, noise=0.5)
     settings = {"block_shape": (28, 36), "num_workers": 3, "precision": "float32", "seed": 3}
-    settings["data_updates"] = 1  # so that 60 updates have a group that asks the denoiser between two that don't
+    settings["data_updates"] = 1  # so that 60 updates have two groups that ask the denoiser
     return GpuAsyncRED(scan, small_network(0, depth=4, channels=16), **settings | options), image
 
 

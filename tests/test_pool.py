@@ -66,7 +66,7 @@ def nothing_stays_behind():
 
 
 # Of eight sweeps of 16 blocks, data updates included.
-UPDATES = 16 * (6 + 2 * (1 + 6) + 6 * (1 + 3))
+UPDATES = 16 * ((1 + 9) + (1 + 6) + 6 * (1 + 3))
 
 
 class Disturb:

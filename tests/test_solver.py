@@ -167,7 +167,7 @@ def test_a_time_limit_ends_a_run_in_time(scan, network):
 def test_blocks_per_launch(scan, network, per_launch):
     operator, _ = scan
     result = GpuAsyncRED(operator, network, block_shape=(12, 12), num_workers=2, blocks_per_launch=per_launch).run(5)
-    assert len(result.schedule) == 16 * (6 + 2 * (1 + 6) + 3 * (1 + 3))
+    assert len(result.schedule) == 16 * ((1 + 9) + (1 + 6) + 3 * (1 + 3))
     assert result.schedule.staleness.max() <= 16
     assert (result.schedule.staleness[8:] >= per_launch - 1).any()
 
