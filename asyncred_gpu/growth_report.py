@@ -19,7 +19,6 @@ from .growth_tables import (
     stages_table,
     times_table,
 )
-from .method import DATA_UPDATES
 from .processor import processor_name
 from .runtime.cpu import available_cores
 from .throughput import BLOCKS, SPREAD, TAIL
@@ -29,8 +28,8 @@ TEXT = """# How cost grows
 `python scripts/bench_growth.py{arguments}` on {cores} cores ({cpu}), torch {torch}. The retina at any size, with
 {angles:.3g} angles a pixel of its side and a detector as wide as its diagonal;
 {settings};
-the rest is the solver's default: in a sweep every block is denoised once, and then updated {data_updates} times by the
-data term alone. Every size in a process of its own. A sweep's seconds are the median after the first.{skipped}
+the rest is the solver's default. Every size in a process of its own. A sweep's seconds are the median after the
+first.{skipped}
 
 ![how cost grows](growth.png)
 
@@ -45,8 +44,8 @@ sizes most of a sweep is the denoiser's. Blocks stay about 200 pixels a side, so
 small images are smaller and have more halo to be denoised: 7 pixels around 128 are 23 %, around 205 14 %. The setup is
 the start image and ‖A‖², about five projections of the whole and as many back, on all cores.
 
-Stages of one block's update in the middle of the image that asks the denoiser, milliseconds alone on one core (one
-that doesn't leaves the denoiser out); p is the exponent of all blocks' together:
+Stages of one block's update in the middle of the image, milliseconds alone on one core; p is the exponent of all
+blocks' together:
 
 {stages}
 
@@ -118,7 +117,6 @@ def report(
         torch=torch.__version__,
         angles=pairs[0].case.angles / pairs[0].case.size,
         settings=", ".join(f"{name}={value!r}" for name, value in SETTINGS.items()),
-        data_updates=DATA_UPDATES,
         skipped="".join(f" {one}" for one in skipped),
         times=times_table(runs),
         exponents=exponents(runs),

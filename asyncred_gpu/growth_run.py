@@ -28,8 +28,8 @@ from .stage_times import stage_seconds
 
 ANGLES_A_PIXEL = 0.225  # 180 angles for 800 pixels, as in the paper
 FIXED_ANGLES = 180
-# What the runs are made with; the rest is the solver's default.
-SETTINGS: Mapping[str, Any] = {"precision": "float32", "device": "cpu"}
+# What the runs are made with; the rest is the solver's default. A sweep's updates all cost alike.
+SETTINGS: Mapping[str, Any] = {"precision": "float32", "device": "cpu", "data_updates": 0}
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Measured:
     Args:
         block: (rows, cols) of a block. blocks: how many.
         sweep: seconds, the median after the first.
-        stages: seconds of each stage of an update that asks the denoiser, alone on one core.
+        stages: seconds of each stage of a block's update, alone on one core.
         setup: seconds before the workers are started: start image, Lipschitz constants. start: until they are ready.
         memory: bytes at the peak; `own` of all processes, `shared`, `files`.
         setup_memory: bytes at the peak before the workers.

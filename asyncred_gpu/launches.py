@@ -38,8 +38,7 @@ class Launches:
     def __init__(self, workers: int) -> None:
         self._workers = workers
         self._busy: dict[int, _Launch] = {}
-        # Of an update, by whether it asks the denoiser.
-        self._durations: dict[bool, deque[float]] = {asks: deque(maxlen=101) for asks in (True, False)}
+        self._durations: deque[float] = deque(maxlen=101)
         self._looked = time.perf_counter()
 
     def idle(self) -> list[int]:
@@ -50,8 +49,7 @@ class Launches:
         """The worker has got these updates; none: it is starting up.
 
         Args:
-            asks: one of them asks the denoiser, so that it says how long any update may take; others only how long
-                their own kind may.
+            asks: one of them asks the denoiser, so that it says how long an update may take.
         """
         self._busy[worker] = _Launch(set(numbers), len(numbers), time.perf_counter(), asks)
 
@@ -60,7 +58,8 @@ class Launches:
         launch = self._busy[worker]
         launch.numbers.remove(number)
         if not launch.numbers:
-            self._durations[launch.asks].append((time.perf_counter() - launch.since) / launch.count)
+            if launch.asks:
+                self._durations.append((time.perf_counter() - launch.since) / launch.count)
             del self._busy[worker]
 
     def end(self, worker: int) -> list[int]:
@@ -91,15 +90,14 @@ class Launches:
         now = time.perf_counter()
         self._forgive(now - self._looked - LOOK_SECONDS)
         self._looked = now
-        limits = {worker: self._limit(launch) for worker, launch in self._busy.items() if not launch.waiting}
+        update = max(HUNG_SECONDS, HUNG_FACTOR * statistics.median(self._durations)) if self._durations else None
+        limits = {
+            # Without updates of its own it is starting up.
+            worker: FIRST_SECONDS if update is None or not launch.count else launch.count * update
+            for worker, launch in self._busy.items()
+            if not launch.waiting
+        }
         return [(worker, most) for worker, most in limits.items() if now - self._busy[worker].since > most]
-
-    def _limit(self, launch: _Launch) -> float:
-        """Seconds the launch may take."""
-        known = self._durations[True] or self._durations[launch.asks]
-        if not known or not launch.count:  # without updates of its own it is starting up
-            return FIRST_SECONDS
-        return launch.count * max(HUNG_SECONDS, HUNG_FACTOR * statistics.median(known))
 
     def _forgive(self, pause: float) -> None:
         if pause > 0:

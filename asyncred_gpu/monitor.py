@@ -123,9 +123,6 @@ class Monitor:
         strength: float = 1.0,
     ) -> Progress:
         """Take a commit into account; returns what callbacks are told. `pixels()` are the block's new ones."""
-        if block in self._missing:
-            self._missing.remove(block)
-            self._first[block] = self._last[block] = moved.gradient_squared
         if strength:  # else its gradient isn't of G
             self._take(block, moved.gradient_squared, strength)
         snr = None
@@ -154,6 +151,9 @@ class Monitor:
             self._stronger.discard(block)
         else:
             self._stronger.add(block)
+        if block in self._missing:
+            self._missing.remove(block)
+            self._first[block] = gradient_squared
         self._last[block] = gradient_squared
 
     def history(self) -> dict[str, npt.NDArray[Any]]:

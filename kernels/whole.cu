@@ -1,7 +1,8 @@
 // The whole image as each task reads it, for a denoiser that isn't local: from the slots the task reads, no halo.
 #include "layout.h"
 
-// images (batch, rows, cols): pixels / (scale · strength), with dual pixels and dual variable (crop.cu), and 0 for a task that has no block or doesn't ask the denoiser.
+// images (batch, rows, cols): pixels / (scale · strength), with dual pixels and dual variable (crop.cu), and 0 for a
+// task that has no block or doesn't ask the denoiser.
 KERNEL whole(const Image *image, const Block *blocks, const float *memory, const Task *tasks, const signed char *slots,
              int batch, int dual, float scale, float *images) {
     const int rows = image->rows, cols = image->cols;

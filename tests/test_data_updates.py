@@ -257,20 +257,6 @@ def test_the_residual_is_of_those_that_ask_the_denoiser(scan):
     assert not Monitor(scan.grid, scan.fbp(), None, 1.0).complete
 
 
-def test_the_first_gradients_may_be_the_data_terms(scan):
-    """Relative to which ‖G‖² is told, and nothing is settled by them."""
-    monitor = Monitor(scan.grid, scan.fbp(), None, 1.0)
-
-    def record(block, squared, strength):
-        return monitor.record(0, block, 0, Moved(squared, False, True), lambda: scan.fbp(), 0.0, strength)
-
-    for _ in range(2):
-        told = [record(block, 8.0, 0.0) for block in range(4)]
-    assert (told[-1].residual, told[-1].sweep, monitor.complete, monitor.settled) == (1.0, 0.0, True, False)
-    told = [record(block, 2.0, 1.0) for block in range(4)]
-    assert (told[-1].residual, told[-1].sweep, monitor.settled) == (0.25, 1.0, True)
-
-
 # --- runs ------------------------------------------------------------------------------------------------------------
 
 

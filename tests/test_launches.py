@@ -97,17 +97,3 @@ def test_updates_of_the_data_term_do_not_say_how_long_one_may_take(clock):
     under_way.begin(0, [9])
     assert look_for(under_way, clock, 39.0) == []
     assert look_for(under_way, clock, 2.0) == [(0, 40.0)]
-
-
-def test_where_none_has_asked_yet_updates_of_the_data_term_are_judged_by_their_own_kind(clock):
-    under_way = Launches(2)
-    under_way.begin(0, [0], asks=False)
-    clock.now += 1.0
-    under_way.finish(0, 0)
-    under_way.begin(0, [1], asks=False)
-    under_way.begin(1, [2])
-    assert look_for(under_way, clock, 19.0) == []
-    assert look_for(under_way, clock, 2.0) == [(0, 20.0)]
-    under_way.end(0)
-    assert look_for(under_way, clock, 98.0) == []
-    assert look_for(under_way, clock, 2.0) == [(1, 120.0)]
