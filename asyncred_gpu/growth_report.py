@@ -28,8 +28,8 @@ TEXT = """# How cost grows
 `python scripts/bench_growth.py{arguments}` on {cores} cores ({cpu}), torch {torch}. The retina at any size, with
 {angles:.3g} angles a pixel of its side and a detector as wide as its diagonal;
 {settings};
-the rest is the solver's default. Every size in a process of its own. A sweep's seconds are the median after the
-first.{skipped}
+the rest is the solver's default: {data_updates} data updates after every block was denoised. Every size in a process
+of its own. A sweep's seconds are the median after the first two, which have more of them.{skipped}
 
 ![how cost grows](growth.png)
 
@@ -45,7 +45,8 @@ small images are smaller and have more halo to be denoised: 7 pixels around 128 
 the start image and ‖A‖², about five projections of the whole and as many back, on all cores.
 
 Stages of one block's update in the middle of the image, milliseconds alone on one core; p is the exponent of all
-blocks' together:
+blocks' together, and "sweep" is the update with its {data_updates} data updates, which have all stages but the
+denoiser's:
 
 {stages}
 
@@ -78,9 +79,9 @@ MiB at the peak, of all processes; what they share counts once. The estimate is 
 ## Many workers, simulated
 
 Simulated time (runtime/simulated_clock.py) with the real scheduler, engine and workers' code on {blocks} blocks.
-An update takes {update:.3g} s, what its stages took at {update_size}² on one core, times a random delay of mean 1;
-one worker makes {rate:.2g} sweeps a minute. The delay is lognormal (σ = {spread:g}), or Pareto's,
-P(delay > t) ∝ t^−{tail:g}, whose variance is infinite. {sweeps} sweeps each, without the first and the last.
+An update stands for all that a block does in a sweep: {update:.3g} s, its stages at {update_size}² on one core, times
+a random delay of mean 1; one worker makes {rate:.2g} sweeps a minute. The delay is lognormal (σ = {spread:g}), or
+Pareto's, P(delay > t) ∝ t^−{tail:g}, whose variance is infinite. {sweeps} sweeps each, without the first and the last.
 Speedup (efficiency), largest staleness, by workers:
 
 {simulated}
@@ -117,6 +118,7 @@ def report(
         torch=torch.__version__,
         angles=pairs[0].case.angles / pairs[0].case.size,
         settings=", ".join(f"{name}={value!r}" for name, value in SETTINGS.items()),
+        data_updates=typical.data_updates,
         skipped="".join(f" {one}" for one in skipped),
         times=times_table(runs),
         exponents=exponents(runs),
@@ -129,9 +131,9 @@ def report(
         memory=memory_table(runs),
         memory_says=checked_memory(runs),
         blocks=BLOCKS,
-        update=typical.update,
+        update=typical.block_sweep,
         update_size=typical.case.size,
-        rate=60 / (BLOCKS * typical.update),
+        rate=60 / (BLOCKS * typical.block_sweep),
         spread=SPREAD,
         tail=TAIL,
         sweeps=sweeps,

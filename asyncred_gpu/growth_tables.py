@@ -40,14 +40,17 @@ def times_table(runs: Sequence[Measured]) -> str:
 def stages_table(runs: Sequence[Measured]) -> str:
     """Milliseconds of an update's stages, one run a size, and the exponents of a whole sweep's."""
     fits = stage_fits(runs)
-    whole = fit_of(runs, lambda run: run.blocks * run.update)
+    whole = [fit_of(runs, lambda run: run.blocks * run.update), fit_of(runs, lambda run: run.blocks * run.block_sweep)]
     rows: list[list[object]] = [
-        [f"{run.case.size}²", *(f"{1e3 * run.stages[name]:.2f}" for name in fits), f"{1e3 * run.update:.1f}"]
+        [
+            *(f"{run.case.size}²", *(f"{1e3 * run.stages[name]:.2f}" for name in fits)),
+            *(f"{1e3 * run.update:.1f}", f"{1e3 * run.block_sweep:.1f}"),
+        ]
         for run in runs
     ]
-    rows.append(["p", *(f"{fit.exponent:.2f}" for fit in fits.values()), f"{whole.exponent:.2f}"])
-    rows.append(["expected", *(EXPECTED[name] for name in fits), "2 to 3"])
-    return table(["image", *fits, "update"], rows)
+    rows.append(["p", *(f"{fit.exponent:.2f}" for fit in (*fits.values(), *whole))])
+    rows.append(["expected", *(EXPECTED[name] for name in fits), "2 to 3", "2 to 3"])
+    return table(["image", *fits, "update", "sweep"], rows)
 
 
 def memory_table(runs: Sequence[Measured]) -> str:

@@ -40,8 +40,8 @@ class Plan:
 
 
 # Sweeps by pixels a side.
-SWEEPS, QUICK_SWEEPS = {256: 8, 512: 6, 1024: 4, 2048: 3}, {256: 4, 512: 3, 1024: 2}
-LARGEST = Case.in_proportion(4096, workers=2, sweeps=2)
+SWEEPS, QUICK_SWEEPS = {256: 9, 512: 7, 1024: 6, 2048: 5}, {256: 7, 512: 5, 1024: 4}
+LARGEST = Case.in_proportion(4096, workers=2, sweeps=3)
 
 
 def make_plan(quick: bool) -> Plan:

@@ -316,7 +316,10 @@ def measured(size, workers=2, angles=None, growth=1.0, off=0.0):
     memory = Sample(500 * MIB, size**2, 110 * MIB, 3)
     estimate = MemoryEstimate(round((1 + off) * memory.total), 0, 0, 0, 0, 0)
     seconds = 5e-6 * size**2 * growth
-    return Measured(case, (128, 128), blocks, seconds, stages, 1.0, 1.0, memory, 300 * MIB, estimate, Interpreter(1, 1))
+    return Measured(
+        *(case, (128, 128), blocks, seconds, 3, stages),
+        *(1.0, 1.0, memory, 300 * MIB, estimate, Interpreter(1, 1)),
+    )
 
 
 def throughputs():
@@ -338,6 +341,12 @@ def test_stages_grow_as_they_should():
         "step": 2,
         "projection": 3,
     }
+
+
+def test_data_updates_have_all_stages_but_the_denoiser():
+    run = measured(1000)  # 1 ms gather, 10 ms back projection, 200 ms denoiser, 1 ms step, 5 ms projection
+    assert run.update == pytest.approx(0.217)
+    assert run.block_sweep == pytest.approx(0.217 + 3 * 0.017)
 
 
 @pytest.mark.parametrize(("growth", "holds"), [(1.1, True), (1.2, False)])
