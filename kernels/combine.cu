@@ -28,8 +28,7 @@ KERNEL combine(const Image *image, const Block *blocks, const float *memory, con
                 data *= task.gradient_scale;
                 const float residual =
                     keeps ? pixels[p] - center[p] : noise_scale * noise[padded(*image, t, r, c)];
-                float value = data + tau * residual;
-                if (mask) value *= mask[(long long)(block.top + r) * image->cols + block.left + c];
+                const float value = inside(*image, block, mask, r, c) * (data + tau * residual);
                 gradient[0] = centered ? data : value;
                 // A pixel held at 0 is where it should be: the projected gradient's norm.
                 if (!(task.nonnegative && pixels[p] <= 0.0f && value > 0.0f)) squared += value * value;

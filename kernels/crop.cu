@@ -10,9 +10,8 @@ PORTABLE int reflected(int i, int length) {
     return folded < length ? folded : period - folded;
 }
 
-// crops (batch, block_rows + 2 halo, block_cols + 2 halo): pixels / (scale · strength), with dual the pixels and the
-// dual variable that lies in the momentum's place; and 0 where a task's block
-// has none, or doesn't ask the denoiser.
+// crops (batch, block_rows + 2 halo, block_cols + 2 halo): denoiser_input, and 0 where a task's block has no pixel, or
+// doesn't ask the denoiser.
 KERNEL crop(const Image *image, const Block *blocks, const float *memory, const Task *tasks, const signed char *slots,
             int batch, int dual, float scale, float *crops) {
     const int halo = image->halo, height = image->block_rows + 2 * halo, width = image->block_cols + 2 * halo;
@@ -24,11 +23,7 @@ KERNEL crop(const Image *image, const Block *blocks, const float *memory, const 
         if (own >= 0 && tasks[t].strength > 0.0f && r < blocks[own].rows + 2 * halo && c < blocks[own].cols + 2 * halo) {
             const int row = reflected(blocks[own].top - halo + r, image->rows);
             const int col = reflected(blocks[own].left - halo + c, image->cols);
-            const int giver = row / image->block_rows * image->across + col / image->block_cols;
-            const Block &block = blocks[giver];
-            const float *pixels = memory + front_slot(*image, blocks, slots, t, giver);
-            const long long p = (long long)(row - block.top) * block.cols + (col - block.left);
-            value = (dual ? pixels[p] + pixels[block.momentum + p] : pixels[p]) / (scale * tasks[t].strength);
+            value = denoiser_input(*image, blocks, memory, tasks[t], slots, t, dual, scale, row, col);
         }
         crops[item] = value;
     }

@@ -7,16 +7,13 @@ KERNEL filter_in(const Image *image, const Block *blocks, const float *memory, c
                  const signed char *slots, int batch, int parts, const float *gradients,
                  const float *pixels /*or null*/, float *free) {
     EACH(item, (long long)batch * image->block_rows * image->block_cols) {
-        long long rest = item;
-        const int c = split_off(rest, image->block_cols), r = split_off(rest, image->block_rows), t = (int)rest;
-        const Task task = tasks[t];
+        const Pixel at = pixel_of(*image, blocks, tasks, item);
         float value = 0.0f;
-        if (task.block >= 0 && r < blocks[task.block].rows && c < blocks[task.block].cols) {
-            const Block &block = blocks[task.block];
-            value = gradients[padded(*image, t * parts, r, c)];
-            if (task.nonnegative && value > 0.0f) {
-                const float *front = memory + front_slot(*image, blocks, slots, t, task.block);
-                if ((pixels ? pixels[item] : front[(long long)r * block.cols + c]) <= 0.0f) value = 0.0f;
+        if (at.block >= 0) {
+            value = gradients[padded(*image, at.task * parts, at.row, at.col)];
+            if (tasks[at.task].nonnegative && value > 0.0f) {
+                const float *front = memory + front_slot(*image, blocks, slots, at.task, at.block);
+                if ((pixels ? pixels[item] : front[at.place]) <= 0.0f) value = 0.0f;
             }
         }
         free[item] = value;

@@ -9,17 +9,16 @@ KERNEL filter_out(const Image *image, const Block *blocks, const float *memory, 
                   const float *filtered, int filtered_rows, int filtered_cols, const float *pixels /*or null*/,
                   float *gradients) {
     EACH(item, (long long)batch * image->block_rows * image->block_cols) {
-        long long rest = item;
-        const int c = split_off(rest, image->block_cols), r = split_off(rest, image->block_rows), t = (int)rest;
-        const Task task = tasks[t];
-        if (task.block < 0 || r >= blocks[task.block].rows || c >= blocks[task.block].cols) continue;
-        const Block &block = blocks[task.block];
-        float *gradient = gradients + padded(*image, t * parts, r, c);
-        float direction = filtered[((long long)t * filtered_rows + r) * filtered_cols + c];
-        if (mask) direction *= mask[(long long)(block.top + r) * image->cols + block.left + c];
+        const Pixel at = pixel_of(*image, blocks, tasks, item);
+        if (at.block < 0) continue;
+        const Task task = tasks[at.task];
+        const Block &block = blocks[at.block];
+        float *gradient = gradients + padded(*image, at.task * parts, at.row, at.col);
+        float direction = filtered[((long long)at.task * filtered_rows + at.row) * filtered_cols + at.col];
+        direction *= inside(*image, block, mask, at.row, at.col);
         if (task.nonnegative && gradient[0] > 0.0f) {
-            const float *front = memory + front_slot(*image, blocks, slots, t, task.block);
-            if ((pixels ? pixels[item] : front[(long long)r * block.cols + c]) <= 0.0f) direction = least * gradient[0];
+            const float *front = memory + front_slot(*image, blocks, slots, at.task, at.block);
+            if ((pixels ? pixels[item] : front[at.place]) <= 0.0f) direction = least * gradient[0];
         }
         gradient[0] = direction;
     }

@@ -11,32 +11,31 @@ KERNEL follow(const Image *image, const Block *blocks, const float *memory, cons
               const float *noise, const float *totals, float *gradients, float *pixels, float *momentum,
               float *centers) {
     EACH(item, (long long)batch * image->block_rows * image->block_cols) {
-        long long rest = item;
-        const int c = split_off(rest, image->block_cols), r = split_off(rest, image->block_rows), t = (int)rest;
-        const Task task = tasks[t];
-        if (task.block < 0 || r >= blocks[task.block].rows || c >= blocks[task.block].cols) continue;
-        const Block &block = blocks[task.block];
-        const long long p = (long long)r * block.cols + c;
-        const float *front = memory + front_slot(*image, blocks, slots, t, task.block);
+        const Pixel at = pixel_of(*image, blocks, tasks, item);
+        if (at.block < 0) continue;
+        const Task task = tasks[at.task];
+        const Block &block = blocks[at.block];
+        const long long p = at.place;
+        const float *front = memory + front_slot(*image, blocks, slots, at.task, at.block);
         const float x = front[p], m = front[block.momentum + p], z = front[block.center + p];
-        const float inside = mask ? mask[(long long)(block.top + r) * image->cols + block.left + c] : 1.0f;
-        float *gradient = gradients + padded(*image, t * parts, r, c);
+        const float view = inside(*image, block, mask, at.row, at.col);
+        float *gradient = gradients + padded(*image, at.task * parts, at.row, at.col);
         float moved = x, inertia = m, ahead = z;
         if (task.strength > 0.0f) {
-            const bool restarted = task.momentum > 0.0f && totals[2LL * t + 1] > 0.0f;  // it points uphill
+            const bool restarted = task.momentum > 0.0f && totals[2LL * at.task + 1] > 0.0f;  // it points uphill
             const float residual = scale * task.strength * noise[item];
             ahead = dual ? x + m - 2.0f * residual : x - residual + (restarted ? 0.0f : task.momentum) * m;
-            inertia = dual ? inside * residual : ahead - z;
+            inertia = dual ? view * residual : ahead - z;
             float shift = ahead - z;
             if (task.nonnegative) {
                 const bool held = x <= 0.0f && gradient[0] + tau * (x - ahead) > 0.0f;
                 shift = held ? 0.0f : (ahead < 0.0f ? 0.0f : ahead) - (z < 0.0f ? 0.0f : z);  // NaN stays
             }
-            moved = x + inside * shift;
+            moved = x + view * shift;
         }
         pixels[item] = moved;
         momentum[item] = inertia;
         centers[item] = ahead;
-        gradient[0] = inside * (gradient[0] + tau * (moved - ahead));
+        gradient[0] = view * (gradient[0] + tau * (moved - ahead));
     }
 }

@@ -40,3 +40,37 @@ PORTABLE long long back_slot(const Image &image, const Block *blocks, const sign
 PORTABLE long long padded(const Image &image, int t, int r, int c) {
     return ((long long)t * image.block_rows + r) * image.block_cols + c;
 }
+
+// What an item of a buffer padded to the largest block is: pixel (row, col) of a task's block, `place` in the block's own
+// arrays. block -1: the task has none, or it ends before that pixel.
+struct Pixel {
+    int task, row, col, block;
+    long long place;
+};
+
+PORTABLE Pixel pixel_of(const Image &image, const Block *blocks, const Task *tasks, long long item) {
+    Pixel pixel;
+    pixel.col = split_off(item, image.block_cols), pixel.row = split_off(item, image.block_rows);
+    pixel.task = (int)item, pixel.block = tasks[pixel.task].block, pixel.place = 0;
+    if (pixel.block < 0) return pixel;
+    const Block &block = blocks[pixel.block];
+    pixel.place = (long long)pixel.row * block.cols + pixel.col;
+    if (pixel.row >= block.rows || pixel.col >= block.cols) pixel.block = -1;
+    return pixel;
+}
+
+// At the block's pixel (r, c): 1 inside the field of view, or without a mask (rows, cols).
+PORTABLE float inside(const Image &image, const Block &block, const float *mask /*or null*/, int r, int c) {
+    return mask ? mask[(long long)(block.top + r) * image.cols + block.left + c] : 1.0f;
+}
+
+// What the denoiser is given of the image's pixel (row, col) as task t reads it: x / (scale · strength), with dual x + u,
+// whose u lies in the momentum's place.
+PORTABLE float denoiser_input(const Image &image, const Block *blocks, const float *memory, const Task &task,
+                              const signed char *slots, int t, int dual, float scale, int row, int col) {
+    const int giver = row / image.block_rows * image.across + col / image.block_cols;
+    const Block &block = blocks[giver];
+    const float *pixels = memory + front_slot(image, blocks, slots, t, giver);
+    const long long p = (long long)(row - block.top) * block.cols + (col - block.left);
+    return (dual ? pixels[p] + pixels[block.momentum + p] : pixels[p]) / (scale * task.strength);
+}
