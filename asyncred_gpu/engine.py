@@ -193,8 +193,11 @@ class Engine:
     def _repeat(self, worker: int, number: int) -> None:
         """See to it that a lost update is done again: from the same read if that is still there, or as a new one."""
         if self._scheduler.forgets:
-            self._scheduler.abandon(self._updates.pop(number).ticket)
+            update = self._updates.pop(number)
+            self._scheduler.abandon(update.ticket)
             self._buffer.release(number)
+            if self._guard is not None and not update.step.keeps:
+                self._guard.was_lost(update.ticket.block)
         elif self._buffer.holds(number):
             # In the order of issue: a later update may wait for this one's lease in the same launch.
             self._queue = deque(sorted([*self._queue, number]))

@@ -29,7 +29,8 @@ class _Launch:
     count: int
     since: float
     asks: bool
-    waiting: dict[int, float] = field(default_factory=dict)  # update: since when it waits for its back slot
+    waiting: set[int] = field(default_factory=set)  # updates that wait for their back slots
+    waits_since: float = 0.0  # the first of them
 
 
 class Launches:
@@ -69,7 +70,10 @@ class Launches:
 
     def wait(self, worker: int, number: int) -> None:
         """The update waits for its back slot."""
-        self._busy[worker].waiting[number] = time.perf_counter()
+        launch = self._busy[worker]
+        if not launch.waiting:
+            launch.waits_since = time.perf_counter()
+        launch.waiting.add(number)
 
     @property
     def anyone_waits(self) -> bool:
@@ -81,9 +85,11 @@ class Launches:
         return [(worker, number) for worker, launch in self._busy.items() for number in launch.waiting]
 
     def go_on(self, worker: int, number: int) -> None:
-        """The update waits no longer."""
+        """The update waits no longer; after the launch's last one its time runs on."""
         launch = self._busy[worker]
-        launch.since += time.perf_counter() - launch.waiting.pop(number)
+        launch.waiting.remove(number)
+        if not launch.waiting:
+            launch.since += time.perf_counter() - launch.waits_since
 
     def look(self) -> list[tuple[int, float]]:
         """(worker, its limit in seconds) of all that are hung; to be called at least every LOOK_SECONDS."""

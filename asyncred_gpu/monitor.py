@@ -59,6 +59,11 @@ class StepGuard:
             return True
         return False
 
+    def was_lost(self, block: int) -> None:
+        """An update that asked the denoiser never commits: the next one starts from rest in its place."""
+        if self.shrinks:
+            self._calm.add(block)
+
 
 def decibels(energy: float, error: float) -> float:
     """10·log10 of energy over error, −inf for an error that is infinite or undefined."""

@@ -30,12 +30,12 @@ class Ticket(NamedTuple):
 
 
 class Sampler(Protocol):
-    """Draws the next block among those that no update is at work on."""
+    """Draws the block of update `number` among those that no update is at work on."""
 
-    def draw(self, busy: set[int]) -> int: ...
+    def draw(self, number: int, busy: set[int]) -> int: ...
 
     def give_back(self, ticket: Ticket) -> None:
-        """The update was lost before its commit."""
+        """The update was lost before its commit; its number is drawn for again."""
         ...
 
 
@@ -47,7 +47,7 @@ class UniformSampler:
         self._blocks = blocks
         self._random = random
 
-    def draw(self, busy: set[int]) -> int:
+    def draw(self, number: int, busy: set[int]) -> int:
         idle = [block for block in range(self._blocks) if block not in busy]
         return idle[int(self._random.integers(len(idle)))]
 
@@ -69,7 +69,7 @@ class EpochSampler:
         self._order = order
         self._waiting: list[int] = []
 
-    def draw(self, busy: set[int]) -> int:
+    def draw(self, number: int, busy: set[int]) -> int:
         place = 0
         while True:
             if place == len(self._waiting):
@@ -130,11 +130,9 @@ class PatternSampler:
         self._pattern = pattern
         self._asking = asking
         self._keeping = keeping
-        self._drawn = 0
 
-    def draw(self, busy: set[int]) -> int:
-        number, self._drawn = self._drawn, self._drawn + 1
-        return self._of(number).draw(busy)
+    def draw(self, number: int, busy: set[int]) -> int:
+        return self._of(number).draw(number, busy)
 
     def give_back(self, ticket: Ticket) -> None:
         self._of(ticket.number).give_back(ticket)
@@ -156,7 +154,7 @@ def scattered_order(layout: tuple[int, int], random: np.random.Generator) -> lis
     return [int(block) for quarter in quarters for block in random.permutation(quarter.ravel())]
 
 
-def make_sampler(sampling: str, layout: tuple[int, int], seed: int) -> Sampler:
+def make_sampler(sampling: str, layout: tuple[int, int], seed: int | tuple[int, ...]) -> Sampler:
     """The sampler of that name.
 
     Args:
@@ -171,9 +169,12 @@ def make_sampler(sampling: str, layout: tuple[int, int], seed: int) -> Sampler:
 class Scheduler(ABC):
     """Owns the version and the updates in flight; a subclass decides what is issued and who commits.
 
+    Updates are numbered in the order of issue, but a lost one that was forgotten is issued again under its number, so
+    that whatever goes by the number, its kind for one, stays complete.
+
     `eager`: issue as soon as possible, since the read version is fixed (else: when a worker is free, to read fresh).
     `keeps_reads`: a lost update is repeated from the same read, so its lease lasts until its commit.
-    `forgets`: a lost update may be forgotten, and another issued in its place.
+    `forgets`: a lost update may be forgotten, to be issued again with a fresh read.
     """
 
     eager = False
@@ -187,6 +188,7 @@ class Scheduler(ABC):
         self._limit = limit
         self._under_way: dict[int, Ticket] = {}
         self._finished: list[Ticket] = []  # in the order they finished
+        self._forgotten: list[int] = []  # numbers to be issued again
 
     @property
     def under_way(self) -> int:
@@ -195,15 +197,18 @@ class Scheduler(ABC):
 
     def issue(self) -> Ticket | None:
         """The next update, reading the present version; None if none can be issued now."""
-        if self.issued >= self._limit or self.under_way >= self._in_flight:
+        if self._all_issued or self.under_way >= self._in_flight:
             return None
-        block = self._choose({ticket.block for ticket in self._under_way.values()})
+        number = self._forgotten[0] if self._forgotten else self.issued
+        block = self._choose(number, {ticket.block for ticket in self._under_way.values()})
         if block is None:
             return None
-        ticket = Ticket(self.issued, block, self.version)
-        self._under_way[ticket.number] = ticket
-        self.issued += 1
-        return ticket
+        if self._forgotten:
+            del self._forgotten[0]
+        else:
+            self.issued += 1
+        self._under_way[number] = Ticket(number, block, self.version)
+        return self._under_way[number]
 
     def finish(self, ticket: Ticket) -> None:
         """The update's result lies in its back slot; only the commit is missing."""
@@ -222,17 +227,21 @@ class Scheduler(ABC):
         return number
 
     def abandon(self, ticket: Ticket) -> None:
-        """The update was lost with its worker: forget it; another will be issued in its place."""
+        """The update was lost with its worker: forget it, and issue it again."""
         raise AssertionError(f"{type(self).__name__} repeats update {ticket.number}, it doesn't forget it")
 
     @property
     def exhausted(self) -> bool:
         """Nothing under way, and nothing left to issue."""
-        return self.issued >= self._limit and not self._under_way
+        return self._all_issued and not self._under_way
+
+    @property
+    def _all_issued(self) -> bool:
+        return self.issued >= self._limit and not self._forgotten
 
     @abstractmethod
-    def _choose(self, busy: set[int]) -> int | None:
-        """The block of the next update."""
+    def _choose(self, number: int, busy: set[int]) -> int | None:
+        """The block of update `number`, the next to be issued; None if none can be now."""
 
     @abstractmethod
     def admits(self, ticket: Ticket) -> bool:
@@ -250,14 +259,14 @@ class FreeScheduler(Scheduler):
         self._sampler = sampler
         self._max_staleness = max_staleness
 
-    def _choose(self, busy: set[int]) -> int:
-        return self._sampler.draw(busy)
+    def _choose(self, number: int, busy: set[int]) -> int:
+        return self._sampler.draw(number, busy)
 
     def abandon(self, ticket: Ticket) -> None:
-        """Forget a lost update; another will be issued in its place."""
+        """Forget a lost update; it is the next to be issued."""
         del self._under_way[ticket.number]
         self._sampler.give_back(ticket)
-        self._limit += 1
+        self._forgotten.append(ticket.number)
 
     def admits(self, ticket: Ticket) -> bool:
         """The others commit after this one, at best the oldest read first: version + 1 + k − r_k ≤ λ for all."""
@@ -282,11 +291,11 @@ class OrderedScheduler(Scheduler):
         super().__init__(in_flight, limit)
         self._sampler = sampler
 
-    def _choose(self, busy: set[int]) -> int:
-        due = max(0, self.issued - self._in_flight + 1)
+    def _choose(self, number: int, busy: set[int]) -> int:
+        due = max(0, number - self._in_flight + 1)
         if self.version != due:
-            raise AssertionError(f"update {self.issued} reads version {due}, but {self.version} were committed")
-        return self._sampler.draw(busy)
+            raise AssertionError(f"update {number} reads version {due}, but {self.version} were committed")
+        return self._sampler.draw(number, busy)
 
     def admits(self, ticket: Ticket) -> bool:
         return ticket.number == self.version
@@ -308,10 +317,10 @@ class SyncScheduler(Scheduler):
         self._sampler = sampler
         self._begun = 0  # the version the present round reads
 
-    def _choose(self, busy: set[int]) -> int | None:
+    def _choose(self, number: int, busy: set[int]) -> int | None:
         if not busy:
             self._begun = self.version
-        return self._sampler.draw(busy) if self.version == self._begun else None
+        return self._sampler.draw(number, busy) if self.version == self._begun else None
 
     def admits(self, ticket: Ticket) -> bool:
         issued = self.issued - self._begun  # all before this round were committed
@@ -334,8 +343,8 @@ class ReplayScheduler(Scheduler):
         super().__init__(in_flight=len(self._recorded), limit=len(self._recorded))
         self._order = sorted(range(len(self._recorded)), key=lambda commit: (self._recorded[commit][1], commit))
 
-    def _choose(self, busy: set[int]) -> int | None:
-        block, read_version = self._recorded[self.commit_number(self.issued)]
+    def _choose(self, number: int, busy: set[int]) -> int | None:
+        block, read_version = self._recorded[self.commit_number(number)]
         return block if read_version == self.version else None
 
     def commit_number(self, number: int) -> int:

@@ -79,6 +79,8 @@ OUTSIDE_SHARE = 0.08
 GPU_WORKERS = 4
 # The denoiser's precision is judged on this many crops of the start image.
 PRECISION_CROPS = 4
+# Settings of the recorded run that its schedule carries out: a replay has them too, whatever the solver's own.
+IN_A_SCHEDULE = ("seed", "step", "momentum", "sampling", "continuation", "data_updates")
 # No limit in updates: what a 64-bit count holds, nearly.
 UNLIMITED = 2**62
 
@@ -352,8 +354,7 @@ class GpuAsyncRED:
         make_runtime = make_runtime or self._open()
         prepared = self._prepare(x0, schedule)
         grid = self.operator.grid
-        sweeps = math.inf if updates == UNLIMITED else self._pattern.asking(updates) / len(grid)
-        monitor = Monitor(grid, prepared.image, truth, sweeps)
+        monitor = Monitor(grid, prepared.image, truth, self._total_sweeps(updates, schedule))
         setup = time.perf_counter()
         denoiser = DenoiserSettings(self.halo, prepared.precision, prepared.scale, self.whole)
         worker_setup = WorkerSetup(
@@ -384,7 +385,7 @@ class GpuAsyncRED:
             status=status,
             history=monitor.history(),
             schedule=self._schedule(engine, prepared, schedule),
-            settings=self._settings(prepared),
+            settings=self._settings(prepared, schedule),
             notes=tuple(dict.fromkeys((*chosen, *prepared.notes, *runtime.notes, *engine.notes))),
             timings=timings,
         )
@@ -411,6 +412,12 @@ class GpuAsyncRED:
         if updates < sweeps:
             return int(updates), Status.MAX_UPDATES
         return int(sweeps), Status.MAX_SWEEPS
+
+    def _total_sweeps(self, updates: int, schedule: Schedule | None) -> float:
+        if updates == UNLIMITED:
+            return math.inf
+        asking = self._pattern.asking(updates) if schedule is None else int(np.count_nonzero(schedule.strength))
+        return asking / len(self.operator.grid)
 
     def _prepare(self, x0: Any, schedule: Schedule | None) -> _Prepared:
         image = self.operator.start(x0) if isinstance(x0, str) else check_image("x0", x0, self.operator.image_shape)
@@ -559,8 +566,13 @@ class GpuAsyncRED:
         return FreeScheduler(sampler, in_flight, self.parallelism.max_staleness, updates)
 
     def _sampler(self) -> Sampler:
-        asking, keeping = (make_sampler(self.method.sampling, self.operator.grid.layout, self.seed) for _ in range(2))
-        return PatternSampler(self._pattern, asking, keeping) if self.method.data_updates else asking
+        name, layout = self.method.sampling, self.operator.grid.layout
+        asking = make_sampler(name, layout, self.seed)
+        if not self.method.data_updates:
+            return asking
+        # Both in the same order, so that neighbours stay apart from one kind to the other; but draws are independent.
+        keeping = make_sampler(name, layout, (self.seed, 1) if name == "uniform" else self.seed)
+        return PatternSampler(self._pattern, asking, keeping)
 
     # --- what a run says of itself -----------------------------------------------------------------------------------
 
@@ -583,8 +595,9 @@ class GpuAsyncRED:
             "field_of_view": None if self.mask is None else checksum(self.mask),
         }
 
-    def _settings(self, prepared: _Prepared) -> dict[str, Any]:
-        """Every setting as it is used, ready for JSON; data and weights by their checksums."""
+    def _settings(self, prepared: _Prepared, schedule: Schedule | None) -> dict[str, Any]:
+        """Every setting as it is used, a replayed schedule's included, ready for JSON; data and weights by checksum."""
+        recorded = {} if schedule is None else schedule.settings
         return dict(prepared.common) | {
             **self.operator.details,
             "intensity_scale": prepared.scale,
@@ -600,6 +613,7 @@ class GpuAsyncRED:
             "device": ",".join(self.devices),
             "seed": self.seed,
             **({} if self.tuned is None else {"sigma": self.tuned.sigma}),
+            **{name: recorded[name] for name in IN_A_SCHEDULE if name in recorded},
         }
 
     def _check_schedule(self, replay: Schedule | str | Path) -> Schedule:
@@ -615,10 +629,7 @@ class GpuAsyncRED:
         return schedule
 
     def _schedule(self, engine: Engine, prepared: _Prepared, replayed: Schedule | None) -> Schedule:
-        commits = engine.commits
-        settings = self._settings(prepared)
-        if replayed is not None:
-            settings["seed"] = replayed.settings["seed"]
+        commits, settings = engine.commits, self._settings(prepared, replayed)
         return Schedule(
             block=np.array([commit.block for commit in commits], np.int64),
             read=np.array([commit.read for commit in commits], np.int64),

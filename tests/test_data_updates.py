@@ -14,7 +14,7 @@ from asyncred_gpu.monitor import Monitor, StepGuard
 from asyncred_gpu.red import Moved, Step, follow
 from asyncred_gpu.result import Status
 from asyncred_gpu.runtime.base import WorkerSetup
-from asyncred_gpu.scheduler import EpochSampler, Pattern, PatternSampler, Ticket
+from asyncred_gpu.scheduler import EpochSampler, FreeScheduler, Pattern, PatternSampler, Ticket, make_sampler
 from asyncred_gpu.slots import slot_layout
 from asyncred_gpu.task import Task
 from asyncred_gpu.worker import BlockUpdate
@@ -213,11 +213,44 @@ def test_either_kind_has_an_order_of_its_own():
         return EpochSampler(4, np.random.default_rng(0), [2, 0, 3, 1])
 
     both = PatternSampler(Pattern(2, 1), sampler(), sampler())
-    assert [both.draw(set()) for _ in range(12)] == [2, 0, 2, 0, 3, 1, 2, 0, 3, 1, 3, 1]
-    both.give_back(Ticket(1, 1, 0))  # asked the denoiser
-    both.give_back(Ticket(7, 3, 0))  # did not
-    assert [both.draw(set()) for _ in range(6)] == [3, 2, 1, 2, 0, 3]
-    assert [both.draw({0, 3}) for _ in range(2)] == [1, 2]
+    assert [both.draw(number, set()) for number in range(12)] == [2, 0, 2, 0, 3, 1, 2, 0, 3, 1, 3, 1]
+    both.give_back(Ticket(1, 0, 0))  # asked the denoiser
+    both.give_back(Ticket(7, 2, 0))  # did not
+    assert [both.draw(number, set()) for number in (1, 7)] == [0, 2]
+    assert [both.draw(number, set()) for number in range(12, 18)] == [2, 0, 2, 0, 3, 1]
+    assert [both.draw(number, {0, 3}) for number in range(18, 20)] == [1, 2]
+
+
+@pytest.mark.parametrize("victims", [(), (0,), (5,), (0, 1, 5, 6, 12)])
+def test_a_lost_update_is_made_up_for_in_its_own_group(victims):
+    """Every block asks the denoiser once a group and is updated as often as the others after it, whoever is lost."""
+    blocks, pattern = 4, Pattern(4, 1)
+    sampler = PatternSampler(pattern, *(make_sampler("cyclic", (2, 2), seed=0) for _ in range(2)))
+    scheduler = FreeScheduler(sampler, in_flight=2, max_staleness=8, limit=pattern.total(3 * blocks))
+    lost, commits = set(), []
+    while not scheduler.exhausted:
+        while (ticket := scheduler.issue()) is not None:
+            if ticket.number in victims and ticket.number not in lost:
+                lost.add(ticket.number)
+                scheduler.abandon(ticket)
+            else:
+                scheduler.finish(ticket)
+        while (ticket := scheduler.next_commit()) is not None:
+            scheduler.commit(ticket)
+            commits.append(ticket)
+    assert lost == set(victims)
+    assert sorted(ticket.number for ticket in commits) == list(range(pattern.total(3 * blocks)))
+    by_number = [ticket.block for ticket in sorted(commits)]
+    assert all(sorted(by_number[k : k + blocks]) == list(range(blocks)) for k in range(0, len(by_number), blocks))
+
+
+def test_independent_draws_are_independent_of_those_that_ask(scan, network):
+    """With "uniform"; in the other samplings both kinds go in the same order."""
+    for sampling, alike in (("uniform", False), ("epoch", True), ("cyclic", True)):
+        both = solver(scan, network, sampling=sampling)._sampler()
+        group = len(scan.grid)
+        asking, keeping = ([both.draw(number, set()) for number in range(k, k + group)] for k in (0, group))
+        assert (asking == keeping) == alike
 
 
 def test_the_guard_drops_the_momentum_of_those_that_have_one():
@@ -227,6 +260,17 @@ def test_the_guard_drops_the_momentum_of_those_that_have_one():
     kept, asked = Step(1.0, 0.0, False, 0.0), Step(1.0, 0.5, False)
     assert guard.momentum == 0.5
     assert guarded(kept, guard, 0) == Step(0.5, 0.0, False, 0.0)
+    assert [guarded(asked, guard, 0).momentum for _ in range(2)] == [0.0, 0.5]
+
+
+def test_what_was_to_start_from_rest_and_is_lost_starts_from_rest_again():
+    guard, asked = StepGuard(2), Step(1.0, 0.5, False)
+    guard.was_lost(0)  # before any shrink: nothing to make up for
+    assert guarded(asked, guard, 0).momentum == 0.5
+    for residual in (1.0, 30.0):
+        guard.judge(residual)
+    assert guarded(asked, guard, 0).momentum == 0.0
+    guard.was_lost(0)
     assert [guarded(asked, guard, 0).momentum for _ in range(2)] == [0.0, 0.5]
 
 
@@ -304,6 +348,16 @@ class TestRuns:
         # What is replayed is the record's: without its data updates it is another image.
         other = dataclasses.replace(result.schedule, strength=np.ones(len(result.schedule)))
         assert not np.array_equal(solver(scan, network, **options).run(replay=other).image, result.image)
+
+    def test_a_replay_tells_of_the_record(self, scan, network):
+        """Whatever the solver that replays would do itself."""
+        result, told = solver(scan, network, seed=5).run(max_sweeps=2), []
+        again = solver(scan, network, data_updates=0, momentum=0.1).run(
+            replay=result.schedule, callbacks=(told.append,)
+        )
+        assert again.settings == again.schedule.settings == result.settings
+        assert result.settings["data_updates"] == 3 and result.settings["seed"] == 5
+        assert told[-1].sweep == told[-1].total_sweeps == 2
 
     def test_where_they_are_by_default(self, scan, network):
         assert solver(scan, network).method.data_updates == 3

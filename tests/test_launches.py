@@ -88,6 +88,20 @@ def test_waiting_for_a_back_slot_does_not_count(clock):
     assert not look_for(under_way, clock, 10) and look_for(under_way, clock, 0.5) == [(1, 10.0)]
 
 
+def test_several_that_wait_at_once_are_forgiven_once(clock):
+    under_way = one_update_done(clock)
+    under_way.begin(1, [1, 2, 3])
+    for number in (1, 2):
+        look_for(under_way, clock, 1.0)
+        under_way.wait(1, number)
+    look_for(under_way, clock, 5.0)
+    under_way.go_on(1, 2)
+    assert under_way.waiting() == [(1, 1)]
+    look_for(under_way, clock, 2.0)
+    under_way.go_on(1, 1)  # the first waited 8 seconds, the second 5 of them
+    assert not look_for(under_way, clock, 29) and look_for(under_way, clock, 0.5) == [(1, 30.0)]
+
+
 def test_updates_of_the_data_term_do_not_say_how_long_one_may_take(clock):
     under_way = one_update_done(clock, duration=2.0)
     for number in range(1, 9):

@@ -98,13 +98,13 @@ def test_neighbours_are_apart(layout):
 def test_a_cycle_is_repeated_and_an_epoch_is_not():
     for sampling in ("cyclic", "epoch"):
         sampler = make_sampler(sampling, (4, 4), seed=3)
-        first, second = ([sampler.draw(set()) for _ in range(16)] for _ in range(2))
+        first, second = ([sampler.draw(number, set()) for number in range(16)] for _ in range(2))
         assert sorted(first) == sorted(second) == list(range(16))
         assert (first == second) == (sampling == "cyclic")
     # A busy block keeps its place.
     sampler = make_sampler("cyclic", (4, 4), seed=3)
     order = scattered_order((4, 4), np.random.default_rng(3))
-    assert [sampler.draw({order[0]}), sampler.draw(set())] == [order[1], order[0]]
+    assert [sampler.draw(0, {order[0]}), sampler.draw(1, set())] == [order[1], order[0]]
 
 
 def test_a_stronger_denoiser_is_the_network_at_another_scale(network):
