@@ -134,7 +134,7 @@ def is_publish(command):
 def two_updates_of_a_block(monkeypatch):
     """The samplers don't look at what is under way."""
     for sampler in (EpochSampler, UniformSampler):
-        monkeypatch.setattr(sampler, "draw", lambda self, busy, draw=sampler.draw: draw(self, set()))
+        monkeypatch.setattr(sampler, "draw", lambda self, number, busy, draw=sampler.draw: draw(self, number, set()))
 
 
 def descriptor_reused_early(monkeypatch):
