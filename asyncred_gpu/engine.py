@@ -26,6 +26,9 @@ from .task import Task
 # This many workers lost within one sweep end the run.
 MOST_REPLACEMENTS = 3
 
+# Of blocks that go along with their centers: what data updates leave undone may grow from sweep to sweep.
+TOO_SMALL_TAU = " A tau that is too small for the data updates may do that: pass a larger tau, or more data_updates."
+
 Plan = Callable[[Ticket], tuple[Step, int]]
 Subset = Callable[[int], IndexArray | None]
 
@@ -237,16 +240,17 @@ class Engine:
         pixels = partial(self._runtime.pixels, ticket.block, 1 - int(update.slots[ticket.block]))
         staleness, strength = number - ticket.read_version, update.step.strength
         progress = self._monitor.record(number, ticket.block, staleness, moved, pixels, self.seconds, strength)
-        self._judge(progress)
+        self._judge(progress, update.step)
         for callback in self._callbacks:
             callback(progress)
 
-    def _judge(self, progress: Progress) -> None:
+    def _judge(self, progress: Progress, step: Step) -> None:
         guard = self._guard if self._monitor.complete else None
         if guard is not None and guard.judge(progress.residual):
             self.notes.append(
                 f"After commit {progress.update}, ‖G‖² had grown to {progress.residual:.3g} of its start: every step "
                 f"was halved, to {guard.factor:.4g} of the policy's, and the momentum dropped."
+                + (TOO_SMALL_TAU if step.centered else "")
             )
             if guard.shrinks > MOST_SHRINKS:
                 self._status = Status.DIVERGED

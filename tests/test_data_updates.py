@@ -384,6 +384,16 @@ def test_the_momentum_grows_once_the_denoiser_is_itself():
 
 
 @pytest.mark.usefixtures("one_process")
+@pytest.mark.parametrize(("tau", "grows"), [(1e-3, True), (0.1, False)])
+@pytest.mark.parametrize("prior", ["red", "pnp"])
+def test_a_tau_too_small_for_the_data_updates_is_told(prior, tau, grows):
+    few = small_scan(size=48, angles=6, noise=0.05, block=24)[0]
+    settings = {"tau": tau, "prior": prior, "data_updates": 1, "order": "ordered", "intensity_scale": 1.0}
+    notes = solver(few, load_denoiser("dncnn", sigma=5), **settings).run(max_sweeps=20).notes
+    assert any("pass a larger tau, or more data_updates" in note for note in notes) == grows
+
+
+@pytest.mark.usefixtures("one_process")
 def test_a_schedule_from_before_there_were_centers_is_refused(scan, network):
     schedule = solver(scan, network).run(max_sweeps=1).schedule
     older = dataclasses.replace(schedule, settings={**schedule.settings, "centered": None})
