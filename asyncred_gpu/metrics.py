@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from skimage.metrics import structural_similarity
 
 SSIM_WINDOW = 7
 
@@ -55,6 +54,8 @@ def ssim(estimate: ArrayLike, reference: ArrayLike, data_range: float | None = N
             f"SSIM of an image of shape {truth.shape} can't be taken: it compares windows of "
             f"{SSIM_WINDOW}x{SSIM_WINDOW} pixels. Pass (rows, cols) images at least that large."
         )
+    from skimage.metrics import structural_similarity  # a second to import, and the workers don't need it
+
     peak = _data_range(truth, data_range)
     return float(structural_similarity(truth, image, win_size=SSIM_WINDOW, data_range=peak))
 

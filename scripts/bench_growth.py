@@ -2,7 +2,7 @@
 
     python scripts/bench_growth.py [--quick] [--simulated] [--output docs/results]
 
-Writes growth.md, growth.png and growth.json; about 25 minutes on two cores, under 10 with --quick. Every size is run in
+Writes growth.md, growth.png and growth.json; 50 minutes on two cores of a Zen 1. Every size is run in
 a process of its own. With --simulated nothing is measured anew: what growth.json has is shown with a new simulation.
 """
 

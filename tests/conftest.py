@@ -2,11 +2,18 @@
 
 import os
 import signal
+from functools import partial
 
 import pytest
 import torch
 
+from asyncred_gpu.runtime.cpu import CpuRuntime
 from asyncred_gpu.runtime.simulated import RandomOrder, SimulatedRuntime
+from asyncred_gpu.runtime.spares import SpareWorkers
+
+# Worker processes serve one test after the other: starting one takes seconds, and test_pool.py shows that those kept
+# give the bits of those started anew.
+SPARES = SpareWorkers()
 
 
 def pytest_configure():
@@ -26,6 +33,18 @@ def gpu_only_where_marked(request, monkeypatch):
     if request.node.get_closest_marker("gpu") is None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # for processes that a test starts
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+def pytest_unconfigure():
+    SPARES.close()
+
+
+@pytest.fixture(autouse=True)
+def workers_serve_many_tests(request, monkeypatch):
+    if request.node.get_closest_marker("own_workers") is None:
+        monkeypatch.setattr("asyncred_gpu.solver.CpuRuntime", partial(CpuRuntime, spares=SPARES))
+    else:
+        SPARES.close()
 
 
 @pytest.fixture

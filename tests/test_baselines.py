@@ -205,12 +205,12 @@ def test_all_red_methods_end_at_the_same_image(scan):
 
 
 def test_asynchronous_runs_end_at_its_fixed_point():
-    problem = retina_problem(size=96, angles=40)
-    scan = RadonCT(problem.measured.sinogram, problem.measured.angles, (96, 96), center=problem.center)
+    problem = retina_problem(size=64, angles=30)
+    scan = RadonCT(problem.measured.sinogram, problem.measured.angles, (64, 64), center=problem.center)
     network, scale = load_denoiser("dncnn", sigma=5), intensity_scale_of(scan.fbp())
     serial = gm_red(scan, network, 0.02, intensity_scale=scale, tol=1e-8, max_sweeps=2000)
     assert serial.status is Status.CONVERGED
-    solver = GpuAsyncRED(scan, network, 0.02, (24, 24), num_workers=2, momentum=0.8, intensity_scale=scale)
+    solver = GpuAsyncRED(scan, network, 0.02, (32, 32), num_workers=2, momentum=0.8, intensity_scale=scale)
 
     def apart(sweeps):
         image = solver.run(max_sweeps=sweeps, tol=1e-6).image

@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,15 @@ import pytest
 from asyncred_gpu import GpuAsyncRED, WorkerError, launches
 from asyncred_gpu.interrupts import undisturbed
 from asyncred_gpu.runtime.cpu import CpuRuntime
+from asyncred_gpu.runtime.simulated import RandomOrder, SimulatedRuntime
 from asyncred_gpu.runtime.spares import SpareWorkers
 
 from .helpers import alive, small_network, small_scan
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc and /dev/shm")
+pytestmark = [
+    pytest.mark.own_workers,
+    pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc and /dev/shm"),
+]
 PROGRAM = """
     import numpy as np, sys, threading, time
     from asyncred_gpu import GpuAsyncRED, RadonCT, load_denoiser
@@ -83,9 +88,19 @@ class Disturb:
 
 
 def run(disturb, **options):
+    return disturbed_solver(**options).run(max_sweeps=8, callbacks=[disturb])
+
+
+def disturbed_solver(**options):
     scan, _ = small_scan(size=48, angles=12, noise=0.5)
-    solver = GpuAsyncRED(scan, small_network(), 0.1, (12, 12), num_workers=2, precision="float32", **options)
-    return solver.run(max_sweeps=8, callbacks=[disturb])
+    return GpuAsyncRED(scan, small_network(), 0.1, (12, 12), num_workers=2, precision="float32", **options)
+
+
+def undisturbed_image(solver, sweeps):
+    """Of workers simulated in this process: not free to choose an order, they have the processes' bits."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("asyncred_gpu.solver.CpuRuntime", partial(SimulatedRuntime, policy=RandomOrder(0)))
+        return solver.run(max_sweeps=sweeps).image
 
 
 @pytest.mark.parametrize("order", ["free", "ordered", "sync"])
@@ -94,7 +109,7 @@ def test_a_killed_worker_is_replaced_and_the_run_goes_on(order):
     assert len(result.schedule) == UPDATES
     assert len(result.notes) == 1 and "was killed by signal 9; it was replaced" in result.notes[0]
     if order != "free":
-        assert np.array_equal(result.image, run(Disturb(signal.SIGKILL, ()), order=order).image)
+        assert np.array_equal(result.image, undisturbed_image(disturbed_solver(order=order), 8))
 
 
 def test_a_stopped_worker_is_noticed_within_its_limit_and_replaced(monkeypatch):
@@ -215,7 +230,7 @@ def test_kept_processes_serve_one_run_after_the_other_with_the_same_bits():
         assert set(pids) < set(more)
     assert workers_of(os.getpid()) == []
     for result, fresh in ((first, solver_of(48)), (other, solver_of(64)), (three, solver_of(48, workers=3))):
-        assert np.array_equal(result.image, fresh.run(max_sweeps=4).image)
+        assert np.array_equal(result.image, undisturbed_image(fresh, 4))
     assert np.array_equal(first.image, again.image)
     assert not np.array_equal(first.image, one.image)
 
@@ -245,7 +260,7 @@ def test_a_run_that_ends_early_keeps_no_busy_process():
         with pytest.raises(KeyError):
             kept_run(spares, disturb=stumble)
         result, _ = kept_run(spares)
-        assert np.array_equal(result.image, solver_of(48).run(max_sweeps=4).image)
+        assert np.array_equal(result.image, undisturbed_image(solver_of(48), 4))
 
 
 def test_a_killed_worker_is_replaced_in_a_kept_pool_too():
@@ -254,7 +269,7 @@ def test_a_killed_worker_is_replaced_in_a_kept_pool_too():
         result, _ = kept_run(spares, disturb=Disturb(signal.SIGKILL))
         assert "was killed by signal 9; it was replaced" in result.notes[0]
         assert 1 <= len(workers_of(os.getpid())) <= 2  # one that was still starting isn't kept
-        assert np.array_equal(result.image, solver_of(48).run(max_sweeps=4).image)
+        assert np.array_equal(result.image, undisturbed_image(solver_of(48), 4))
 
 
 @pytest.mark.parametrize("delay", [0.3, 2.0, 3.5])

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..blocks import FloatArray
+from ..runtime.spares import SpareWorkers
 from ..solver import GpuAsyncRED
 from .machine import Machine
 from .modes import Plan, one_line
@@ -40,13 +41,15 @@ class Ladder:
 
     def climb(self, start: FloatArray, sweeps: int, say: Callable[[str], None]) -> None:
         """Time every number of workers, one after the other."""
-        for workers, solver in self.solvers.items():
-            try:
-                self.seconds[workers] = sweep_seconds(solver.run(max_sweeps=sweeps, x0=start).history)
-            except Exception as error:  # as in modes.attempt
-                self.failures[workers] = one_line(error)
-            found = self.failures.get(workers) or f"{self.seconds[workers]:.3g} s a sweep"
-            say(f"  {self.name}, {workers} worker{'' if workers == 1 else 's'}: {found}")
+        with SpareWorkers() as spares:
+            for workers, solver in self.solvers.items():
+                solver.keep_workers(spares)
+                try:
+                    self.seconds[workers] = sweep_seconds(solver.run(max_sweeps=sweeps, x0=start).history)
+                except Exception as error:  # as in modes.attempt
+                    self.failures[workers] = one_line(error)
+                found = self.failures.get(workers) or f"{self.seconds[workers]:.3g} s a sweep"
+                say(f"  {self.name}, {workers} worker{'' if workers == 1 else 's'}: {found}")
 
 
 def rungs(cores: int) -> list[int]:
