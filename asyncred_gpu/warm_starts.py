@@ -13,6 +13,7 @@ from typing import Any
 
 from .operators.base import BlockOperator
 from .result import Status
+from .runtime.spares import SpareWorkers
 from .settings import check_image, check_scale, check_tau
 from .solver import GpuAsyncRED, choose_scale
 
@@ -46,11 +47,12 @@ def warm_start(
     image = operator.start(x0) if isinstance(x0, str) else check_image("x0", x0, operator.image_shape)
     scale = choose_scale(check_scale(intensity_scale), image, operator)
     tau = check_tau(tau)
-    for factor in factors:
-        result = GpuAsyncRED(operator, denoiser, tau, intensity_scale=factor * scale, **options).run(
-            max_sweeps, x0=image
-        )
-        if result.status is Status.DIVERGED:
-            raise RuntimeError(f"The warm start diverged with the denoiser at {factor:g} times its noise. {ADVICE}")
-        image = result.image
+    with SpareWorkers() as spares:
+        for factor in factors:
+            solver = GpuAsyncRED(operator, denoiser, tau, intensity_scale=factor * scale, **options)
+            solver.keep_workers(spares)
+            result = solver.run(max_sweeps, x0=image)
+            if result.status is Status.DIVERGED:
+                raise RuntimeError(f"The warm start diverged with the denoiser at {factor:g} times its noise. {ADVICE}")
+            image = result.image
     return image

@@ -60,7 +60,9 @@ def denoiser(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 @pytest.fixture
 def simulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Workers without processes, a short warm start, and coarse pictures."""
-    monkeypatch.setattr(solver_module, "CpuRuntime", lambda *setup, spares=None: SimulatedRuntime(*setup, RandomOrder(0)))
+    monkeypatch.setattr(
+        solver_module, "CpuRuntime", lambda *setup, spares=None: SimulatedRuntime(*setup, RandomOrder(0))
+    )
     monkeypatch.setattr(case, "warm_start", partial(warm_start, max_sweeps=1))
     monkeypatch.setattr(output, "FIGURE_DPI", 15)
     threads = torch.get_num_threads()

@@ -417,11 +417,12 @@ class TestPlugAndPlay:
     def test_it_ends_at_plug_and_plays_solution(self, options):
         scan, network = small_scan(size=48, angles=24, noise=0.05)[0], load_denoiser("dncnn", sigma=5)
         settings = {"order": "ordered", "intensity_scale": 1.0, "prior": "pnp"} | options
-        end = solver(scan, network, **settings).run(max_sweeps=600, tol=1e-10)
+        end = solver(scan, network, **settings).run(max_sweeps=600, tol=1e-9)
         assert end.status is Status.CONVERGED
         assert relative(whole_image_step(scan, network, 0.1, end.image), end.image) < 1e-4
-        red = solver(scan, network, intensity_scale=1.0).run(max_sweeps=100).image
-        assert relative(whole_image_step(scan, network, 0.1, red), red) > 3e-3
+        if not options:  # RED's solution is another one
+            red = solver(scan, network, intensity_scale=1.0).run(max_sweeps=100).image
+            assert relative(whole_image_step(scan, network, 0.1, red), red) > 3e-3
 
     @pytest.mark.parametrize("options", [{"minibatch": 12}, {"nonnegative": True, "field_of_view": "circle"}, {}])
     def test_a_replay_is_the_same_and_reds_is_another(self, scan, network, options, tmp_path):

@@ -89,12 +89,14 @@ def solver(size=256, angles=58, workers=2, block=None, **options):
 
 
 @linux
+@pytest.mark.own_workers
 def test_the_estimate_of_a_run_is_near_what_is_measured(one_thread):
     """On top of what this process, which is pytest's, has already. The wrong estimate forgets one worker of two."""
     chosen, before = solver(), counters(os.getpid())
     estimate, empty = estimate_memory(chosen), empty_worker()
     with MemoryWatch() as watch:
         chosen.run(max_sweeps=1)
+    assert watch.peak.processes == 3, watch.peak
     measured = watch.peak.own + watch.peak.shared - before.own
     for forgotten in (0, empty.own):
         expected = estimate.total - empty.own - empty.files - forgotten

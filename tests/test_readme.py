@@ -35,32 +35,28 @@ def test_as_a_script_without_a_guard(tmp_path):
 
 
 def test_the_example_of_tau_and_sigma(tmp_path):
-    goes_on = example(1).replace("solver.tune()", "solver.tune(time_limit=1)").replace("max_sweeps=20", "max_sweeps=2")
-    assert goes_on.count("time_limit=1") == goes_on.count("max_sweeps=2)") == 1
-    before = example().replace("max_sweeps=20", "max_sweeps=1")
+    """One trial, and that of a few sweeps; from standard input, after the first example, which it goes on from."""
+    quick = 'solver.tune(time_limit=1, first_sweeps=8, x0="fbp")'
+    goes_on = example(1).replace("solver.tune()", quick).replace("max_sweeps=20", "max_sweeps=2")
+    assert goes_on.count(quick) == goes_on.count("max_sweeps=2)") == 1
     done = subprocess.run(
-        [sys.executable, "-"], input=before + goes_on, capture_output=True, text=True, cwd=tmp_path, timeout=120
+        [sys.executable, "-"], input=example() + goes_on, capture_output=True, text=True, cwd=tmp_path, timeout=120
     )
     assert done.returncode == 0, done.stderr
+    check(done.stdout)
     assert "| σ | τ | score |" in done.stdout
     assert "gcv chose σ = " in done.stdout
 
 
 def test_the_compressed_sensing_example(tmp_path):
+    shorter = example(2).replace("max_sweeps=30", "max_sweeps=5")
+    assert shorter.count("max_sweeps=5") == 1
     done = subprocess.run(
-        [sys.executable, "-"], input=example(2), capture_output=True, text=True, cwd=tmp_path, timeout=120
+        [sys.executable, "-"], input=shorter, capture_output=True, text=True, cwd=tmp_path, timeout=120
     )
     assert done.returncode == 0, done.stderr
     match = re.search(r"MAX_SWEEPS ([\d.]+) dB", done.stdout)
     assert match and float(match[1]) > 25, done.stdout  # least squares gives 6 dB
-
-
-def test_from_standard_input(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-"], input=example(), capture_output=True, text=True, cwd=tmp_path, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    check(done.stdout)
 
 
 def test_in_a_jupyter_kernel(tmp_path):
@@ -73,10 +69,14 @@ def test_in_a_jupyter_kernel(tmp_path):
     (kernels / "kernel.json").write_text(json.dumps({"argv": command, "display_name": "here", "language": "python"}))
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.manager import AsyncKernelManager
+    from jupyter_client.utils import run_sync
 
     manager = AsyncKernelManager(
         kernel_name="here", kernel_spec_manager=KernelSpecManager(kernel_dirs=[str(tmp_path / "kernels")])
     )
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(example())])
-    nbclient.NotebookClient(notebook, km=manager, timeout=120).execute(cwd=str(tmp_path))
+    try:
+        nbclient.NotebookClient(notebook, km=manager, timeout=120).execute(cwd=str(tmp_path))
+    finally:
+        run_sync(manager.shutdown_kernel)(now=True)
     check("".join(output.get("text", "") for output in notebook.cells[0].outputs))

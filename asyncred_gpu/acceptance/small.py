@@ -18,6 +18,7 @@ from ..operators.base import BlockOperator
 from ..operators.gaussian import gaussian_matrices
 from ..operators.matrix import BlockCS
 from ..operators.radon import RadonCT
+from ..runtime.spares import SpareWorkers
 from ..solver import GpuAsyncRED
 
 SIZE, ANGLES, BLOCK, UPDATES = 64, 12, 24, 12
@@ -46,11 +47,12 @@ def main(arguments: list[str] | None = None) -> int:
     options.add_argument("--device", default="cuda")
     device = options.parse_args(arguments).device
     network = DnCNN(depth=3, channels=16).eval().requires_grad_(False)
-    for settings in RUNS:
-        usual = {"precision": "float32", "block_shape": (BLOCK, BLOCK)}
-        solve(scan("field_of_view" in settings), network, device, usual | settings)
-    for size, kept, settings in SENSED:
-        solve(sensed(size, kept), network, device, {"precision": "float32", **settings})
+    with SpareWorkers() as spares:
+        for settings in RUNS:
+            usual = {"precision": "float32", "block_shape": (BLOCK, BLOCK)}
+            solve(scan("field_of_view" in settings), network, device, usual | settings, spares)
+        for size, kept, settings in SENSED:
+            solve(sensed(size, kept), network, device, {"precision": "float32", **settings}, spares)
     print(DONE, flush=True)
     return 0
 
@@ -71,11 +73,12 @@ def sensed(size: int, kept: dict[str, Any]) -> BlockCS:
     return BlockCS(measured, matrices, (size, size), **kept)
 
 
-def solve(operator: BlockOperator, network: DnCNN, device: str, settings: dict[str, Any]) -> None:
+def solve(operator: BlockOperator, network: DnCNN, device: str, settings: dict[str, Any], spares: SpareWorkers) -> None:
     if device == "cpu":
         settings = settings | {"precision": "float32"}
     reference = retina_image(operator.image_shape[0])
     solver = GpuAsyncRED(operator, network, order="ordered", device=device, **settings)
+    solver.keep_workers(spares)
     result = solver.run(max_updates=UPDATES, reference=reference)
     what = {**operator.details, **settings}
     print(f"{what}: {result.status.name}, {len(result.history['update'])} updates", flush=True)
