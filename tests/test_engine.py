@@ -1,5 +1,7 @@
 """Consistency under adversarial orders: every read is a past state, bit for bit; staleness is bounded."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -21,12 +23,21 @@ POLICIES = {
 }
 
 
+@cache
+def scan_of_sixteen_blocks():
+    return small_scan(size=24, angles=8, noise=0.5, block=6)[0]
+
+
+@cache
+def tiny_network(seed):
+    return small_network(seed, depth=2, channels=4)
+
+
 class Trial:
     """A small run on the simulated runtime that keeps every read and every state."""
 
     def __init__(self, policy, replay=None, lose=(), victims=1, x0="fbp", network=0, **options):
-        scan, _ = small_scan(size=24, angles=8, noise=0.5, block=6)
-        network = small_network(network, depth=2, channels=4)
+        scan, network = scan_of_sixteen_blocks(), tiny_network(network)
         self._victims = victims
         options = {"num_workers": 2, "precision": "float32", "seed": 3, "intensity_scale": 1.0} | options
         self.solver = GpuAsyncRED(scan, network, block_shape=(6, 6), **options)

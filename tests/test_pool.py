@@ -210,7 +210,8 @@ def kept_run(spares, size=48, disturb=None, **options):
     pids = []
 
     def note(progress):
-        pids.append(tuple(workers_of(os.getpid())))
+        if not pids:
+            pids.append(tuple(workers_of(os.getpid())))
         if disturb is not None:
             disturb(progress)
 

@@ -121,12 +121,13 @@ def test_the_real_scan_predicts_what_was_left_out_better_than_fbp(tmp_path: Path
     assert scores["Async-RED"]["prediction_error"] < 0.9 * scores["FBP"]["prediction_error"]
 
 
-def test_nothing_is_overwritten(tmp_path: Path, denoiser: tuple[str, str]) -> None:
-    arguments = [*SMALL, *denoiser, "--output", "run"]
-    assert ran(arguments, tmp_path)[0] == 0
+def test_nothing_is_overwritten(tmp_path: Path, denoiser: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [*SMALL, *denoiser, "--output", str(tmp_path / "run")]
+    assert main(arguments) == 0
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in (tmp_path / "run").iterdir()}
-    status, _, err = ran(arguments, tmp_path)
-    assert status == 2
+    capsys.readouterr()
+    assert main(arguments) == 2
+    err = capsys.readouterr().err
     assert "run holds 8 files already" in err and "nothing is overwritten" in err
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in (tmp_path / "run").iterdir()} == before
 

@@ -199,10 +199,10 @@ def test_the_bounds_themselves():
 
 def test_the_figure_and_its_panels():
     figure = theory_figure(
-        [decay(0), decay(16)],
-        [floor(16), floor(64)],
-        [unscaled_floor()],
-        [measure_long_step(slow(), 0, 16.0, 300)],
+        [measure_decay(slow(), staleness, updates=100, seeds=(0,)) for staleness in (0, 16)],
+        [measure_floor(noisy(), 4, minibatch, updates=100, seeds=(0,)) for minibatch in (16, 64)],
+        [measure_floor(noisy().unscaled(), 4, 64, updates=100, seeds=(0,))],
+        [measure_long_step(slow(), 0, 16.0, 50)],
     )
     assert len(figure.axes) == 4
     assert all(axes.get_xscale() == axes.get_yscale() == "log" for axes in figure.axes)
