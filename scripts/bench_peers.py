@@ -71,7 +71,7 @@ class Shape:
 
 FULL = (Shape(800, 180), Shape(512, 115), Shape(800, 90))
 QUICK = (Shape(256, 60),)
-BUDGET, QUICK_BUDGET = 120.0, 15.0
+BUDGET, QUICK_BUDGET = 120.0, 10.0
 # A tuning problem has an eighth of the projections' work and a quarter of the denoiser's.
 TUNING_SHARE = 6
 
@@ -150,11 +150,11 @@ def said(curve: Curve) -> str:
 def parse(words: Sequence[str]) -> argparse.Namespace:
     """The options, those left out filled in."""
     parser = Parser(prog="bench_peers.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="256², 15 s a run: under half an hour")
+    parser.add_argument("--quick", action="store_true", help="256², 10 s a run: under half an hour")
     parser.add_argument("--size", type=whole(32), help="of one problem instead, pixels a side")
     parser.add_argument("--angles", type=whole(4), help="of it [a quarter of its size]")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="[all]; ours is always in")
-    parser.add_argument("--budget", type=number(above=0), help="seconds a run [120; quick: 15]")
+    parser.add_argument("--budget", type=number(above=0), help="seconds a run [120; quick: 10]")
     parser.add_argument("--tune-budget", type=number(above=0), help="seconds a trial of the tuning [budget / 6]")
     parser.add_argument("--noise-db", type=number(), default=70.0, help="input SNR [70]")
     parser.add_argument("--sigma", type=number(above=0), default=5.0, help="of the weights [5]")
