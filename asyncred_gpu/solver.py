@@ -151,7 +151,8 @@ class GpuAsyncRED:
             that it last made of the block, cheap where the denoiser isn't. The block then goes along with its z
             (`follow` of red.py), and the momentum, z's, grows to what it is over the first sweeps. In the first
             sweep there are three times, in the second twice as many. "auto": 3 with "fast" and the preconditioned step,
-            4 with prior="pnp", else 0, as the paper has it.
+            4 with prior="pnp", else 0, as the paper has it; more with τ below 0.0025 (0.00125), which brings back less
+            at a time: 3·0.0025/τ (4·0.00125/τ), up to 16.
         prior: "red": the solution is RED's, ∇g(x) + τ(x − D(x)) = 0. "pnp": plug-and-play ADMM's, x = D(x − ∇g(x)/τ),
             by the same asynchronous updates (`follow` of red.py); in CT often higher, at about half of RED's τ. No
             theorem covers it; τ and σ can't be chosen by `tune`.
@@ -211,7 +212,8 @@ class GpuAsyncRED:
         choices = (method, step, momentum, sampling, continuation)
         self.prior = check_prior(prior, self.tau, self.chooses)
         choose = partial(Method.of, *choices, usual=usual, crowded=crowded, dual=self.prior == "pnp")
-        self.method = choose(data_updates=data_updates)
+        self._method_of = partial(choose, data_updates=data_updates)
+        self.method = self._method_of(tau=self.tau)
         self._pattern = Pattern(len(grid), self.method.data_updates)
         check_momentum(self.method.momentum, self.parallelism.in_flight, len(grid))
         check_convolutional(self.method.step, operator.convolutional)
@@ -262,6 +264,8 @@ class GpuAsyncRED:
         self.tuned = self._wanted.choose(self.operator, x0, self._given_scale, self._trial_options | options)
         self.tau, self.network = self.tuned.tau, self.tuned.denoiser
         self.intensity_scale = self.tuned.intensity_scale
+        self.method = self._method_of(tau=self.tau)
+        self._pattern = Pattern(len(self.operator.grid), self.method.data_updates)
         return self.tuned
 
     def _choose_what_is_wanted(self, x0: Any) -> tuple[Any, tuple[str, ...]]:

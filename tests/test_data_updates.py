@@ -393,6 +393,41 @@ def test_a_tau_too_small_for_the_data_updates_is_told(prior, tau, grows):
     assert any("pass a larger tau, or more data_updates" in note for note in notes) == grows
 
 
+@pytest.mark.parametrize(
+    ("prior", "tau", "count"),
+    [
+        *(("red", 0.1, 3), ("red", 0.0025, 3), ("red", 0.00125, 6), ("red", 0.001, 8), ("red", 1e-6, 16)),
+        *(("pnp", 0.00125, 4), ("pnp", 0.0005, 10), ("pnp", 1e-6, 16)),
+    ],
+)
+def test_a_smaller_tau_takes_more_data_updates(scan, network, prior, tau, count):
+    assert solver(scan, network, prior=prior, tau=tau).method.data_updates == count
+    assert solver(scan, network, prior=prior, tau=tau, data_updates=2).method.data_updates == 2
+
+
+@pytest.mark.usefixtures("one_process")
+def test_a_tau_that_was_chosen_has_its_data_updates(scan, network):
+    chosen = solver(scan, network, tau="auto")
+    assert chosen.method.data_updates == 3
+    chosen.tune(taus=[0.0005], first_sweeps=1, sweeps=1, x0="fbp")
+    result = chosen.run(max_sweeps=2)
+    assert result.settings["data_updates"] == chosen.method.data_updates == 15
+    assert len(result.schedule) == 4 * (2 + 45 + 30)
+
+
+@pytest.mark.usefixtures("one_process")
+def test_with_few_angles_and_a_small_tau_more_data_updates_come_closer():
+    """With two what the workers misplace stays longer."""
+    few = small_scan(size=64, angles=15, noise=0.05, block=32)[0]
+    network = load_denoiser("dncnn", sigma=5)
+
+    def gradient(**settings):
+        run = solver(few, network, tau=0.001, block_shape=(32, 32), **settings).run(max_sweeps=12)
+        return run.history["residual"][-1]
+
+    assert gradient() < 0.5 * gradient(data_updates=2)
+
+
 @pytest.mark.usefixtures("one_process")
 def test_a_schedule_from_before_there_were_centers_is_refused(scan, network):
     schedule = solver(scan, network).run(max_sweeps=1).schedule
