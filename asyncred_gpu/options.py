@@ -135,7 +135,8 @@ def _method_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--data-updates",
         type=whole(0),
-        help="updates of the data term alone after each that asks the denoiser [fast: 3, with --prior pnp 4, more where tau is small; else 0]",
+        help="updates of the data term alone after each that asks the denoiser "
+        "[fast: 3, with --prior pnp 4, more where tau is small; else 0]",
     )
     group.add_argument(
         "--prior",
