@@ -214,7 +214,6 @@ class GpuAsyncRED:
         choose = partial(Method.of, *choices, usual=usual, crowded=crowded, dual=self.prior == "pnp")
         self._method_of = partial(choose, data_updates=data_updates)
         self.method = self._method_of(tau=self.tau)
-        self._pattern = Pattern(len(grid), self.method.data_updates)
         check_momentum(self.method.momentum, self.parallelism.in_flight, len(grid))
         check_convolutional(self.method.step, operator.convolutional)
         self._trial_options: dict[str, Any] = {
@@ -241,6 +240,11 @@ class GpuAsyncRED:
         """What the devices are: "cpu" or "cuda"."""
         return self.devices[0].partition(":")[0]
 
+    @property
+    def _pattern(self) -> Pattern:
+        """Which updates ask the denoiser."""
+        return Pattern(len(self.operator.grid), self.method.data_updates)
+
     def _default_workers(self) -> int:
         return len(available_cores()) if self._kind == "cpu" else GPU_WORKERS * len(self.devices)
 
@@ -265,7 +269,6 @@ class GpuAsyncRED:
         self.tau, self.network = self.tuned.tau, self.tuned.denoiser
         self.intensity_scale = self.tuned.intensity_scale
         self.method = self._method_of(tau=self.tau)
-        self._pattern = Pattern(len(self.operator.grid), self.method.data_updates)
         return self.tuned
 
     def _choose_what_is_wanted(self, x0: Any) -> tuple[Any, tuple[str, ...]]:

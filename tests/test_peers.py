@@ -559,7 +559,7 @@ def test_the_papers_methods_have_the_least_staleness(problem, monkeypatch, cores
     assert solvers["SG"].minibatch == ANGLES // 3 and solvers["BG"].minibatch is None
 
 
-SCICO_ROWS = ("scico-admm-jax", "scico-admm-svmbir", "scico-apgm-astra")
+SCICO_ROWS = ("scico-admm-jax", "scico-admm-jax-plain", "scico-admm-svmbir", "scico-apgm-astra")
 
 
 @pytest.mark.parametrize("name", ["deepinv-red-gd", "deepinv-pnp-admm-astra", *SCICO_ROWS])
@@ -582,9 +582,13 @@ def test_the_peers_run(problem, tmp_path, name):
 
 def test_the_command_refuses_angles_alone(capsys):
     import bench_peers
+    from peers.methods import METHODS
 
     with pytest.raises(SystemExit):
         bench_peers.main(["--angles", "40"])
     assert "--angles is of the problem that --size asks for" in capsys.readouterr().err
-    assert "ours" in bench_peers.parse(["--methods", "gm-red"]).methods
+    assert bench_peers.parse(["--methods", "gm-red"]).methods == ["ours", "gm-red"]
+    everything = bench_peers.parse([]).methods
+    assert set(everything) - set(bench_peers.parse(["--quick"]).methods) == {"scico-admm-jax-plain"}
+    assert everything == list(METHODS)
     assert sys.modules["peers"].__doc__

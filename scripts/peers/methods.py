@@ -125,6 +125,13 @@ def _deepinv() -> list[Method]:
 def _scico() -> list[Method]:
     step = Axis("step", ("constant", "adaptive", "robust"))
     axes = {"PnP-ADMM": (FEWER_CG, WEIGHT, PRECONDITIONED), "PnP-APGM": (SHARE, step)}
+    plain = Method(
+        name="scico-admm-jax-plain",
+        title="SCICO, PnP-ADMM, its JAX projector, without our preconditioner",
+        fixed={"algorithm": "PnP-ADMM", "projector": "jax", "preconditioned": False},
+        axes=(CG, WEIGHT),
+        **_SCICO,
+    )
     passes = Axis("passes", (2, 4, 8), 2, least=1, most=64)
     svmbir = Method(
         name="scico-admm-svmbir",
@@ -144,7 +151,7 @@ def _scico() -> list[Method]:
         for algorithm, found in axes.items()
         for projector, words in (("jax", "its JAX projector"), ("astra", "ASTRA"))
     ]
-    return [*rows, svmbir]
+    return [*rows, plain, svmbir]
 
 
 METHODS = {method.name: method for method in _methods()}

@@ -44,7 +44,7 @@ HOW = """\
   {below} dB of the best SNR of its row. Where the best is at an end of the grid of τ or what plays its part, of
   conjugate gradients or of the authors' step, the grid goes on, to a limit. {ends}
 - **ADMM's conjugate gradients** by hand and in SCICO may be preconditioned with the scan's point spread, by FFT, which
-  is one of their settings; deepinv's take no preconditioner.
+  is one of their settings, which we wrote for them; one row has SCICO's without. deepinv's take no preconditioner.
 - **The best SNR** is the highest on the way: whoever peaks early is taken to have stopped there. The common level of
   a row is {below} dB below the lower one of its best SNR and ours.
 - **The machine** may be shared: others kept {others:.2f} cores busy on average in the run they disturbed most.{verdict}
