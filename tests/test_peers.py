@@ -16,6 +16,7 @@ import torch
 from asyncred_gpu import RadonCT
 from asyncred_gpu.denoiser import BlockDenoiser, DenoiserSettings
 from asyncred_gpu.experiments import retina_image
+from asyncred_gpu.operators.radon import project
 
 from .helpers import half_turn, relative, small_network
 
@@ -578,6 +579,52 @@ def test_the_peers_run(problem, tmp_path, name):
     subprocess.run(command, env={"PYTHONPATH": str(ROOT / "scripts")}, check=True, timeout=120)
     with np.load(tmp_path / "out.npz") as stored:
         assert stored["snr"].max() > stored["snr"][0]
+
+
+PROJECTED = """
+import dataclasses, sys
+from pathlib import Path
+import numpy as np
+from peers.problem import Problem
+
+problem, which, seen = Problem.load(Path(sys.argv[1])), sys.argv[2], []
+for turned in (0.0, float(sys.argv[3])):
+    looked = dataclasses.replace(problem, angles=problem.angles + turned)
+    if which == "own":
+        import deepinv, torch
+        from peers.run_deepinv import TOMOGRAPHY
+        degrees = torch.from_numpy(np.degrees(looked.angles)).float()
+        image = torch.from_numpy(problem.reference)[None, None]
+        seen.append(deepinv.physics.Tomography(degrees, problem.size, **TOMOGRAPHY).A(image)[0, 0].T.numpy())
+    else:
+        from peers.run_scico import Scico
+        seen.append(np.asarray(Scico(looked, 1)._projector(which)(problem.reference)))
+np.save(sys.argv[4], np.stack(seen))
+"""
+
+
+@pytest.mark.parametrize(
+    ("environment", "projector"), [("scico", "jax"), ("scico", "astra"), ("scico", "svmbir"), ("deepinv", "own")]
+)
+def test_the_peers_look_from_our_directions(problem, tmp_path, environment, projector):
+    """An odd number of angles is another set of directions once it is turned by a right angle."""
+    python = ROOT / ".peers" / "environments" / environment / "bin" / "python"
+    if not python.exists():
+        pytest.skip(f"needs {python}, which scripts/bench_peers.py makes")
+    odd = replace(problem, angles=half_turn(7), folder=tmp_path)
+    odd.save()
+    command = [str(python), "-c", PROJECTED, str(tmp_path), projector, str(np.pi / 14), str(tmp_path / "seen.npy")]
+    environ = {"PYTHONPATH": str(ROOT / "scripts"), "HOME": str(tmp_path)}
+    subprocess.run(command, env=environ, check=True, timeout=120)
+    ours = project(problem.reference, odd.angles, DETECTORS)
+    mismatches = []
+    for theirs in np.load(tmp_path / "seen.npy"):
+        width = min(theirs.shape[1], DETECTORS)
+        here, there = (rays[:, (rays.shape[1] - width) // 2 :][:, :width] for rays in (ours, theirs))
+        factor = np.vdot(there, here) / np.vdot(there, there)  # deepinv's unit of length is another
+        mismatches.append(relative(factor * there, here))
+    right, turned = mismatches
+    assert right < 0.09 < turned
 
 
 def test_the_command_refuses_angles_alone(capsys):

@@ -127,7 +127,7 @@ def _scico() -> list[Method]:
     axes = {"PnP-ADMM": (FEWER_CG, WEIGHT, PRECONDITIONED), "PnP-APGM": (SHARE, step)}
     plain = Method(
         name="scico-admm-jax-plain",
-        title="SCICO, PnP-ADMM, its JAX projector, without our preconditioner",
+        title="SCICO, PnP-ADMM, JAX, no preconditioner",
         fixed={"algorithm": "PnP-ADMM", "projector": "jax", "preconditioned": False},
         axes=(CG, WEIGHT),
         **_SCICO,

@@ -71,14 +71,18 @@ class Scico(Runner):
         return self._terms[projector]
 
     def _projector(self, name: str) -> Any:
+        """Its rays are ours: the start image is our FBP, which is good where we looked from.
+
+        From other directions, between ours, it would have errors that they don't see.
+        """
         shape, problem = self.problem.reference.shape, self.problem
         if name == "svmbir":
-            return scico_svmbir.XRayTransform(shape, jnp.asarray(problem.angles), problem.detectors)
+            return scico_svmbir.XRayTransform(shape, jnp.asarray(-problem.angles - np.pi / 2), problem.detectors)
         if name == "astra":
             return scico_astra.XRayTransform2D(shape, problem.detectors, 1.0, problem.angles, device="cpu")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return XRayTransform2D(shape, problem.angles, dx=1.0, det_count=problem.detectors)
+            return XRayTransform2D(shape, problem.angles + np.pi / 2, dx=1.0, det_count=problem.detectors)
 
     def _symbol(self, name: str) -> Any:
         """ĥ/‖A‖² of the image padded to twice its sides; h from AᵀA of the pixels in two corners."""
