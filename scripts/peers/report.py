@@ -31,8 +31,8 @@ HOW = """\
 
 - **Data.** The retina in [0, 1], projected; white noise of {noise_db:g} dB. Packages place their rays differently
   (SCICO's JAX projector up to 0.35 pixel from Joseph's), so each has data made by *its own* projector, from the same
-  image and the same noise realisation, scaled to the same input SNR; all look from the same directions. All begin at the
-  same image, our FBP of our data.
+  image and the same noise realisation, scaled to the same input SNR; all look from the same directions. All begin at
+  the same image, our FBP of our data.
 - **Denoiser.** The same weights (`dncnn`, σ = {sigma:g}), intensity scale and mirrored border for all. Where the
   processor multiplies bfloat16 natively, ours and all that use torch take it, but for the authors' structure (float32,
   as theirs); JAX has float32.
