@@ -517,7 +517,7 @@ class GpuAsyncRED:
         callbacks: Sequence[Callable[[Progress], None]],
         schedule: Schedule | None,
     ) -> tuple[Engine, DoubleBuffer]:
-        blocks = len(self.operator.grid)
+        blocks, pattern = len(self.operator.grid), self._pattern
         buffer = DoubleBuffer(blocks)
         guard = StepGuard(blocks) if schedule is None else None
         scheduler: Scheduler
@@ -535,9 +535,9 @@ class GpuAsyncRED:
                 )
                 step = Step(length, inertia, self.nonnegative, stronger, centered, dual)
                 return step, int(schedule.draw[commit])
-            first, sweeps = prepared.first_strength, self._pattern.asking(ticket.number) / blocks
+            first, sweeps = prepared.first_strength, pattern.asking(ticket.number) / blocks
             inertia, stronger = self.method.momentum_at(first, sweeps), self.method.strength(first, int(sweeps))
-            if self._pattern.keeps(ticket.number):
+            if pattern.keeps(ticket.number):
                 inertia, stronger = 0.0, 0.0
             step = prepared.steps[ticket.block]._replace(momentum=inertia, strength=stronger)
             return guarded(step._replace(centered=centered, dual=dual), guard, ticket.block), ticket.number

@@ -560,6 +560,13 @@ def test_the_papers_methods_have_the_least_staleness(problem, monkeypatch, cores
     assert solvers["SG"].minibatch == ANGLES // 3 and solvers["BG"].minibatch is None
 
 
+def peers_python(environment):
+    python = ROOT / ".peers" / "environments" / environment / "bin" / "python"
+    if not python.exists():
+        pytest.skip(f"needs {python}, which scripts/bench_peers.py makes")
+    return python
+
+
 SCICO_ROWS = ("scico-admm-jax", "scico-admm-jax-plain", "scico-admm-svmbir", "scico-apgm-astra")
 
 
@@ -569,9 +576,7 @@ def test_the_peers_run(problem, tmp_path, name):
     from peers.methods import METHODS
 
     method = METHODS[name]
-    python = ROOT / ".peers" / "environments" / str(method.environment) / "bin" / "python"
-    if not python.exists():
-        pytest.skip(f"needs {python}, which scripts/bench_peers.py makes")
+    python = peers_python(str(method.environment))
     settings = method.fixed | {axis.name: axis.values[-1] for axis in method.axes}
     trials = tmp_path / "trials.json"
     trials.write_text(json.dumps([{"output": str(tmp_path / "out"), "settings": settings, "seconds": 0.5}]))
@@ -591,11 +596,10 @@ problem, which, seen = Problem.load(Path(sys.argv[1])), sys.argv[2], []
 for turned in (0.0, float(sys.argv[3])):
     looked = dataclasses.replace(problem, angles=problem.angles + turned)
     if which == "own":
-        import deepinv, torch
-        from peers.run_deepinv import TOMOGRAPHY
-        degrees = torch.from_numpy(np.degrees(looked.angles)).float()
-        image = torch.from_numpy(problem.reference)[None, None]
-        seen.append(deepinv.physics.Tomography(degrees, problem.size, **TOMOGRAPHY).A(image)[0, 0].T.numpy())
+        import torch
+        from peers.run_deepinv import DeepInverse
+        with DeepInverse(looked, 1)._scan("own") as (physics, _):
+            seen.append(physics.A(torch.from_numpy(problem.reference)[None, None])[0, 0].T.numpy())
     else:
         from peers.run_scico import Scico
         seen.append(np.asarray(Scico(looked, 1)._projector(which)(problem.reference)))
@@ -608,10 +612,8 @@ np.save(sys.argv[4], np.stack(seen))
 )
 def test_the_peers_look_from_our_directions(problem, tmp_path, environment, projector):
     """An odd number of angles is another set of directions once it is turned by a right angle."""
-    python = ROOT / ".peers" / "environments" / environment / "bin" / "python"
-    if not python.exists():
-        pytest.skip(f"needs {python}, which scripts/bench_peers.py makes")
-    odd = replace(problem, angles=half_turn(7), folder=tmp_path)
+    python = peers_python(environment)
+    odd = replace(problem, angles=half_turn(7), noise=problem.noise[:7], folder=tmp_path)
     odd.save()
     command = [str(python), "-c", PROJECTED, str(tmp_path), projector, str(np.pi / 14), str(tmp_path / "seen.npy")]
     environ = {"PYTHONPATH": str(ROOT / "scripts"), "HOME": str(tmp_path)}
@@ -621,7 +623,7 @@ def test_the_peers_look_from_our_directions(problem, tmp_path, environment, proj
     for theirs in np.load(tmp_path / "seen.npy"):
         width = min(theirs.shape[1], DETECTORS)
         here, there = (rays[:, (rays.shape[1] - width) // 2 :][:, :width] for rays in (ours, theirs))
-        factor = np.vdot(there, here) / np.vdot(there, there)  # deepinv's unit of length is another
+        factor = np.vdot(there, here) / np.vdot(there, there)  # deepinv's is normalized
         mismatches.append(relative(factor * there, here))
     right, turned = mismatches
     assert right < 0.09 < turned
