@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from asyncred_gpu.models.lipschitz import scale_network
 from asyncred_gpu.operators.radon import project
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
+# ASYNCRED_ALL_RUNS=1: what is tried in many orders is tried in all of them, which takes half an hour longer.
+ALL_RUNS = bool(os.environ.get("ASYNCRED_ALL_RUNS"))
 
 
 def _no_compiler() -> str:

@@ -119,7 +119,7 @@ def test_it_ends_at_the_minimum(kind, nonnegative):
     assert found.status is Status.CONVERGED and (found.image.min() >= 0 or not nonnegative)
     assert relative(found.image, exact) < 3e-3
     unlike = partial(pgm_tv, operator, nonnegative=not nonnegative, x0="zeros", max_sweeps=2000)
-    wrong = [run(1.05 * weight, tol=1e-9), run(weight, max_sweeps=10), unlike(weight, tol=1e-9)]
+    wrong = [run(1.05 * weight, tol=1e-6), run(weight, max_sweeps=10), unlike(weight, tol=1e-6)]
     assert all(relative(other.image, exact) > 3e-3 for other in wrong)
     # No image nearby is better; the one for another weight could be.
     random = np.random.default_rng(0)
@@ -131,7 +131,7 @@ def test_it_ends_at_the_minimum(kind, nonnegative):
 def test_acceleration_takes_fewer_gradients():
     operator = OPERATORS["ct"]()
     taken = [
-        len(pgm_tv(operator, 1e-3, accelerate=accelerate, tol=1e-7, max_sweeps=2000).history["update"])
+        len(pgm_tv(operator, 1e-3, accelerate=accelerate, tol=1e-5, max_sweeps=2000).history["update"])
         for accelerate in (True, False)
     ]
     assert taken[0] < taken[1] / 2
@@ -141,7 +141,7 @@ def test_the_intensity_scale_makes_the_weight_independent_of_units():
     scan = OPERATORS["ct"]()
     bright = RadonCT(1000 * scan.sinogram, scan.geometry.angles, scan.image_shape)
     for scale in ("auto", 1.0):
-        dim, lit = (pgm_tv(one, 0.01, intensity_scale=scale, max_sweeps=100).image for one in (scan, bright))
+        dim, lit = (pgm_tv(one, 0.01, intensity_scale=scale, max_sweeps=20).image for one in (scan, bright))
         assert (relative(lit / 1000, dim) < 1e-3) == (scale == "auto")
 
 

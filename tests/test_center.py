@@ -33,9 +33,8 @@ def projections(angles: NDArray[np.float64], center: float) -> NDArray[np.float3
     return np.asarray(sinogram)
 
 
-@pytest.mark.parametrize("noise", [0.0, 0.02])
-@pytest.mark.parametrize("endpoint", [False, True])
-@pytest.mark.parametrize("offset", [-12.3, 0.0, 7.75, 12.3])
+@pytest.mark.parametrize(("endpoint", "noise"), [(False, 0.0), (True, 0.0), (False, 0.02)])
+@pytest.mark.parametrize("offset", [-12.3, 0.0, 7.75])
 def test_the_centre_is_found(offset: float, endpoint: bool, noise: float) -> None:
     angles = np.linspace(0, np.pi, 90 + endpoint, endpoint=endpoint)
     sinogram = projections(angles, MIDDLE + offset)

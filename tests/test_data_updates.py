@@ -327,10 +327,10 @@ class TestRuns:
         assert len(solver(scan, network).run(max_sweeps=0).sweep_seconds) == 0
 
     def test_the_end_is_the_same_and_the_way_is_shorter(self):
-        scan, network = small_scan(size=48, angles=24, noise=0.05)[0], load_denoiser("dncnn", sigma=5)
+        scan, network = small_scan(size=32, angles=16, noise=0.05)[0], load_denoiser("dncnn", sigma=5)
         ends, away = {}, {}
         for count in (0, 2):
-            settings = {"data_updates": count, "order": "ordered", "intensity_scale": 1.0}
+            settings = {"data_updates": count, "order": "ordered", "intensity_scale": 1.0, "block_shape": (16, 16)}
             ends[count] = solver(scan, network, **settings).run(max_sweeps=400, tol=1e-9)
             away[count] = relative(solver(scan, network, **settings).run(max_sweeps=4).image, ends[count].image)
         assert all(end.status is Status.CONVERGED for end in ends.values())
@@ -450,13 +450,14 @@ class TestPlugAndPlay:
 
     @pytest.mark.parametrize("options", [{}, {"step": "block", "num_workers": 1}, {"order": "free", "num_workers": 2}])
     def test_it_ends_at_plug_and_plays_solution(self, options):
-        scan, network = small_scan(size=48, angles=24, noise=0.05)[0], load_denoiser("dncnn", sigma=5)
-        settings = {"order": "ordered", "intensity_scale": 1.0, "prior": "pnp"} | options
-        end = solver(scan, network, **settings).run(max_sweeps=600, tol=1e-9)
+        scan, network = small_scan(size=32, angles=16, noise=0.05)[0], load_denoiser("dncnn", sigma=5)
+        usual = {"intensity_scale": 1.0, "block_shape": (16, 16)}
+        settings = usual | {"order": "ordered", "prior": "pnp"} | options
+        end = solver(scan, network, **settings).run(max_sweeps=600, tol=1e-7)
         assert end.status is Status.CONVERGED
         assert relative(whole_image_step(scan, network, 0.1, end.image), end.image) < 1e-4
         if not options:  # RED's solution is another one
-            red = solver(scan, network, intensity_scale=1.0).run(max_sweeps=100).image
+            red = solver(scan, network, **usual).run(max_sweeps=100).image
             assert relative(whole_image_step(scan, network, 0.1, red), red) > 3e-3
 
     @pytest.mark.parametrize("options", [{"minibatch": 12}, {"nonnegative": True, "field_of_view": "circle"}, {}])

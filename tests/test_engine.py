@@ -11,10 +11,16 @@ from asyncred_gpu.buffer import DoubleBuffer
 from asyncred_gpu.runtime.simulated import RandomDurations, RandomOrder, SimulatedRuntime, Starving
 from asyncred_gpu.scheduler import FreeScheduler
 
-from .helpers import small_network, small_scan
+from .helpers import ALL_RUNS, small_network, small_scan
 
 UPDATES = 48
-BOUNDS = [(workers, bound) for workers in (1, 2, 4, 8) for bound in range(workers - 1, 21)]
+# Every bound with ASYNCRED_ALL_RUNS=1; else the least, the next one, one in between and the most.
+BOUNDS = [
+    (workers, bound)
+    for workers in (1, 2, 4, 8)
+    for bound in range(workers - 1, 21)
+    if ALL_RUNS or bound in (workers - 1, workers, 12, 20)
+]
 POLICIES = {
     "random": lambda workers, seed: RandomOrder(seed),
     "starved": lambda workers, seed: Starving({0}, seed),

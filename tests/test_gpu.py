@@ -22,7 +22,7 @@ from asyncred_gpu.runtime.stage import make_stages
 from asyncred_gpu.runtime.stream_policies import POLICIES
 from asyncred_gpu.task import Task
 
-from .helpers import gpu_marks, needs_compiler, needs_gpu, relative, small_network, small_scan
+from .helpers import ALL_RUNS, gpu_marks, needs_compiler, needs_gpu, relative, small_network, small_scan
 
 pytestmark = needs_compiler
 KINDS = ["simulated", pytest.param("cuda", marks=gpu_marks())]
@@ -136,11 +136,15 @@ WITHOUT = {"data_updates": 0}
 PNP = {"prior": "pnp", "momentum": 0}
 
 
+CASES = [(1, {}), (3, {}), (1, FILTERED), (3, FILTERED), (1, WITHOUT), (3, FILTERED | WITHOUT), (2, FILTERED | PNP)]
+
+
 @pytest.mark.parametrize(
-    ("per_launch", "changes"),
-    [(1, {}), (3, {}), (1, FILTERED), (3, FILTERED), (1, WITHOUT), (3, FILTERED | WITHOUT), (2, FILTERED | PNP)],
+    ("kind", "per_launch", "changes"),
+    # On the simulated device so many that the test itself is known to work; test_cuda.py has more of its kind.
+    [("simulated", *case) for case in (CASES if ALL_RUNS else CASES[::3])]
+    + [pytest.param("cuda", *case, marks=gpu_marks()) for case in CASES],
 )
-@pytest.mark.parametrize("kind", KINDS)
 def test_an_ordered_run_is_the_cpus_and_the_same_every_time(kind, per_launch, changes):
     options = {"order": "ordered", "momentum": 0.3, "blocks_per_launch": per_launch, "num_workers": 2} | changes
     solver, image = problem(**options)

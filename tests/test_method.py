@@ -150,10 +150,11 @@ class TestRuns:
 
     def test_it_changes_the_way_and_not_the_end(self):
         """With a trained network: a random one's G may have no zero that anything converges to."""
-        scan, network = small_scan(size=48, angles=24, noise=0.05), load_denoiser("dncnn", sigma=5)
+        scan, network = small_scan(size=32, angles=16, noise=0.05), load_denoiser("dncnn", sigma=5)
         ends, ways = [], []
         for continuation in (1, 16):
-            solver = self.solver(scan, network, continuation=continuation, intensity_scale=1.0)
+            changes = {"continuation": continuation, "intensity_scale": 1.0, "block_shape": (16, 16)}
+            solver = self.solver(scan, network, **changes)
             ways.append(solver.run(max_sweeps=2).image)
             ends.append(solver.run(max_sweeps=400, tol=1e-9))
         assert all(end.status is Status.CONVERGED for end in ends)

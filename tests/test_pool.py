@@ -91,9 +91,9 @@ def run(disturb, **options):
     return disturbed_solver(**options).run(max_sweeps=8, callbacks=[disturb])
 
 
-def disturbed_solver(**options):
+def disturbed_solver(num_workers=2, **options):
     scan, _ = small_scan(size=48, angles=12, noise=0.5)
-    return GpuAsyncRED(scan, small_network(), 0.1, (12, 12), num_workers=2, precision="float32", **options)
+    return GpuAsyncRED(scan, small_network(), 0.1, (12, 12), num_workers=num_workers, precision="float32", **options)
 
 
 def undisturbed_image(solver, sweeps):
@@ -103,7 +103,7 @@ def undisturbed_image(solver, sweeps):
         return solver.run(max_sweeps=sweeps).image
 
 
-@pytest.mark.parametrize("order", ["free", "ordered", "sync"])
+@pytest.mark.parametrize("order", ["free", "ordered"])  # "sync" repeats a lost update as "ordered" does
 def test_a_killed_worker_is_replaced_and_the_run_goes_on(order):
     result = run(Disturb(signal.SIGKILL), order=order)
     assert len(result.schedule) == UPDATES
@@ -115,7 +115,7 @@ def test_a_killed_worker_is_replaced_and_the_run_goes_on(order):
 def test_a_stopped_worker_is_noticed_within_its_limit_and_replaced(monkeypatch):
     monkeypatch.setattr(launches, "HUNG_SECONDS", 2.0)
     stop = Disturb(signal.SIGSTOP)
-    result = run(stop)
+    result = run(stop, num_workers=1)
     assert len(result.schedule) == UPDATES
     assert "gave no result for 2 s; it was replaced" in result.notes[0]
     assert time.perf_counter() - stop.sent[0] < 2.0 + 10.0
@@ -123,7 +123,7 @@ def test_a_stopped_worker_is_noticed_within_its_limit_and_replaced(monkeypatch):
 
 def test_workers_that_keep_dying_end_the_run_with_an_error_that_names_one():
     with pytest.raises(WorkerError, match=r"worker \d was killed by signal 9; 3 workers were replaced before"):
-        run(Disturb(signal.SIGKILL, at=(10, 13, 16, 19)))
+        run(Disturb(signal.SIGKILL, at=(10, 13, 16, 19)), num_workers=1)
 
 
 def test_an_error_in_a_callback_reaches_the_caller():
@@ -131,19 +131,19 @@ def test_an_error_in_a_callback_reaches_the_caller():
         raise KeyError("my own mistake")
 
     with pytest.raises(KeyError, match="my own mistake"):
-        run(stumble)
+        run(stumble, num_workers=1)
 
 
 def test_a_slow_callback_is_not_held_against_the_workers(monkeypatch):
-    monkeypatch.setattr(launches, "HUNG_SECONDS", 2.0)
-    slow = run(lambda progress: time.sleep(5.0 if progress.update == 30 else 0.0))
+    monkeypatch.setattr(launches, "HUNG_SECONDS", 1.0)
+    slow = run(lambda progress: time.sleep(2.5 if progress.update == 30 else 0.0), num_workers=1)
     assert not slow.notes
 
 
 def test_a_default_timeout_of_the_users_sockets_does_no_harm():
     socket.setdefaulttimeout(0.001)
     try:
-        assert not run(lambda progress: None).notes
+        assert not run(lambda progress: None, num_workers=1).notes
     finally:
         socket.setdefaulttimeout(None)
 
@@ -169,7 +169,7 @@ def test_an_interrupt_while_a_run_ends_leaves_nothing(monkeypatch):
 
     monkeypatch.setattr(CpuRuntime, "_end", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run(lambda progress: None)
+        run(lambda progress: None, num_workers=1)
     assert sent
 
 
@@ -237,7 +237,7 @@ def test_kept_processes_serve_one_run_after_the_other_with_the_same_bits():
 
 
 def test_without_spares_nothing_is_kept():
-    solver_of(48).run(max_sweeps=1)
+    solver_of(48, workers=1).run(max_sweeps=1)
     assert workers_of(os.getpid()) == []
 
 
@@ -294,7 +294,7 @@ def started():
     return process, workers
 
 
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGKILL])  # SIGTERM, which nothing handles, is as the second
 def test_an_ended_parent_leaves_no_orphan(kind):
     process, workers = started()
     os.kill(workers[0], signal.SIGSTOP)  # a stopped worker doesn't see the pipe's end

@@ -330,9 +330,7 @@ def test_bad_run_arguments_are_refused_before_work(scan, network, bad, message, 
         solver.run(**bad)
 
 
-@pytest.mark.parametrize(
-    ("in_flight", "blocks"), [(p, 16) for p in (1, 2, 4, 8, 16)] + [(p, 64) for p in (1, 8, 24, 64)]
-)
+@pytest.mark.parametrize(("in_flight", "blocks"), [(p, 16) for p in (1, 4, 16)] + [(p, 64) for p in (1, 24, 64)])
 def test_the_default_step_converges_for_any_number_in_flight(in_flight, blocks):
     residual, notes = default_step_residual(in_flight, blocks, "block")
     assert residual < 1e-3 and not notes  # the guard had nothing to mend

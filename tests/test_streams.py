@@ -1,6 +1,5 @@
 """Streams in any legal order: no race, no lost update, bounded staleness, no deadlock; and planted faults are found."""
 
-import os
 from collections import Counter
 from dataclasses import replace
 
@@ -15,12 +14,13 @@ from asyncred_gpu.runtime.simulated_streams import Deadlock, SimulatedStream
 from asyncred_gpu.runtime.stream_policies import POLICIES
 from asyncred_gpu.scheduler import EpochSampler, FreeScheduler, UniformSampler
 
+from .helpers import ALL_RUNS
 from .symbolic import Case, LostUpdate, SymbolicRun, TooStale, TornRead, draw_case
 
 RUNS = 10_000
-PARTS = 10
-# A thousand runs take 6 to 15 s: all of them with ASYNCRED_ALL_RUNS=1, else one part, which sees what all see.
-PARTS_HERE = range(PARTS) if os.environ.get("ASYNCRED_ALL_RUNS") else (0,)
+PARTS = 20
+# Five hundred runs take 3 to 15 s: all of them with ASYNCRED_ALL_RUNS=1, else one part, which sees what all see.
+PARTS_HERE = range(PARTS) if ALL_RUNS else (0,)
 MOST_RUNS_TO_FIND_A_FAULT = 1000
 
 # --- up to 10,000 runs -----------------------------------------------------------------------------------------------
@@ -62,7 +62,7 @@ def facts(run):
 
 @pytest.mark.parametrize("part", PARTS_HERE)
 def test_any_legal_order_is_right(part, ring_waits):
-    """What the last assertion asks for was seen, of 1,000 runs, in 130, 250, 500, 890, 500 and 47 of them."""
+    """What the last assertion asks for was seen, of the first 1,000 runs, in 130, 250, 500, 890, 500 and 47."""
     count = RUNS // PARTS
     seen = Counter()
     for seed in range(part * count, (part + 1) * count):
@@ -72,12 +72,12 @@ def test_any_legal_order_is_right(part, ring_waits):
     assert set(POLICIES) | {"free", "ordered", "epoch", "uniform", "1 devices", "2 devices"} <= set(seen)
     assert {f"{size} a launch" for size in (1, 2, 3)} | {f"{workers} workers" for workers in range(1, 17)} <= set(seen)
     least = {
-        "a free run as stale as λ > P − 1 allows": 100,
-        "a free run staler than an ordered one": 200,
-        "updates overtook each other": 400,
-        "a writer waited for its readers": 700,
-        "every block in flight": 400,
-        "a ring entry was waited for": 30,
+        "a free run as stale as λ > P − 1 allows": 50,
+        "a free run staler than an ordered one": 100,
+        "updates overtook each other": 200,
+        "a writer waited for its readers": 350,
+        "every block in flight": 200,
+        "a ring entry was waited for": 15,
     }
     assert not {fact: seen[fact] for fact in least if seen[fact] < least[fact]}
 
@@ -91,7 +91,7 @@ def test_the_same_seed_is_the_same_run():
 
 
 def test_a_free_run_replays_on_any_number_of_streams():
-    for seed in range(200):
+    for seed in range(200 if ALL_RUNS else 80):
         case = replace(draw_case(seed), order="free")
         recorded = SymbolicRun(case).run().commits
         other = draw_case(seed + 5000)

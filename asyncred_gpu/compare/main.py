@@ -18,6 +18,7 @@ from ..io import OutputFolder
 from ..options import begin
 from ..reconstruct import FAILED, INTERRUPTED, REFUSED
 from ..runtime.base import WorkerError
+from ..runtime.spares import SpareWorkers
 from .case import CS_SIZE, Case, make_case
 from .comparison import Comparison, load_average
 from .machine import Machine, find_machine
@@ -101,8 +102,9 @@ def compare(setup: Setup, options: argparse.Namespace, words: tuple[str, ...], f
     outcomes = [_tried(mode, case, start, options.sweeps, folder) for mode in setup.plan.modes]
     if setup.ladders:
         _say(f"Speed-up, {options.speedup_sweeps} sweeps each:")
-    for ladder in setup.ladders:
-        ladder.climb(start, options.speedup_sweeps, _say)
+    with SpareWorkers() as spares:
+        for ladder in setup.ladders:
+            ladder.climb(start, options.speedup_sweeps, spares, _say)
     return Comparison(case, setup.machine, start, outcomes, setup.ladders, beforehand, load, words)
 
 

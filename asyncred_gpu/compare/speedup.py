@@ -39,17 +39,16 @@ class Ladder:
         one = self.seconds.get(1)
         return {} if one is None else {workers: one / seconds for workers, seconds in self.seconds.items()}
 
-    def climb(self, start: FloatArray, sweeps: int, say: Callable[[str], None]) -> None:
-        """Time every number of workers, one after the other."""
-        with SpareWorkers() as spares:
-            for workers, solver in self.solvers.items():
-                solver.keep_workers(spares)
-                try:
-                    self.seconds[workers] = sweep_seconds(solver.run(max_sweeps=sweeps, x0=start).history)
-                except Exception as error:  # as in modes.attempt
-                    self.failures[workers] = one_line(error)
-                found = self.failures.get(workers) or f"{self.seconds[workers]:.3g} s a sweep"
-                say(f"  {self.name}, {workers} worker{'' if workers == 1 else 's'}: {found}")
+    def climb(self, start: FloatArray, sweeps: int, spares: SpareWorkers, say: Callable[[str], None]) -> None:
+        """Time every number of workers, one after the other; their processes come from the spares."""
+        for workers, solver in self.solvers.items():
+            solver.keep_workers(spares)
+            try:
+                self.seconds[workers] = sweep_seconds(solver.run(max_sweeps=sweeps, x0=start).history)
+            except Exception as error:  # as in modes.attempt
+                self.failures[workers] = one_line(error)
+            found = self.failures.get(workers) or f"{self.seconds[workers]:.3g} s a sweep"
+            say(f"  {self.name}, {workers} worker{'' if workers == 1 else 's'}: {found}")
 
 
 def rungs(cores: int) -> list[int]:
