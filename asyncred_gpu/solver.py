@@ -343,12 +343,10 @@ class GpuAsyncRED:
     ) -> Result:
         check_callbacks(callbacks)
         schedule = None if replay is None else self._check_schedule(replay)
-        updates, finished = self._limit(max_sweeps, max_updates, schedule, time_limit is not None)
-        limits = Limits(
-            None if time_limit is None else check_number("time_limit", time_limit, 0.0),
-            None if tol is None else check_number("tol", tol, 0.0),
-            finished,
-        )
+        limit = partial(self._limit, max_sweeps, max_updates, schedule, time_limit is not None)
+        limit()  # which refuses what can't be before anything is chosen; a τ that is brings its own data updates
+        seconds_limit = None if time_limit is None else check_number("time_limit", time_limit, 0.0)
+        tolerance = None if tol is None else check_number("tol", tol, 0.0)
         truth = None if reference is None else check_reference(reference, self.operator.image_shape)
         if schedule is not None and self.chooses and self.tuned is None:
             raise ValueError(
@@ -360,6 +358,8 @@ class GpuAsyncRED:
         begun = time.perf_counter()
         make_runtime = make_runtime or self._open()
         prepared = self._prepare(x0, schedule)
+        updates, finished = limit()
+        limits = Limits(seconds_limit, tolerance, finished)
         grid = self.operator.grid
         monitor = Monitor(grid, prepared.image, truth, self._total_sweeps(updates, schedule))
         setup = time.perf_counter()

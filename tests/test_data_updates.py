@@ -1,6 +1,7 @@
 """Updates of the data term alone: what they compute, when they come, that the end is the same, and what counts."""
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
@@ -406,10 +407,15 @@ def test_a_smaller_tau_takes_more_data_updates(scan, network, prior, tau, count)
 
 
 @pytest.mark.usefixtures("one_process")
-def test_a_tau_that_was_chosen_has_its_data_updates(scan, network):
+@pytest.mark.parametrize("before", [True, False], ids=["before the run", "by the run"])
+def test_a_tau_that_was_chosen_has_its_data_updates(scan, network, before, monkeypatch):
     chosen = solver(scan, network, tau="auto")
     assert chosen.method.data_updates == 3
-    chosen.tune(taus=[0.0005], first_sweeps=1, sweeps=1, x0="fbp")
+    quick = {"taus": [0.0005], "first_sweeps": 1, "sweeps": 1}
+    if before:
+        chosen.tune(x0="fbp", **quick)
+    else:
+        monkeypatch.setattr(chosen, "tune", partial(chosen.tune, **quick))
     result = chosen.run(max_sweeps=2)
     assert result.settings["data_updates"] == chosen.method.data_updates == 15
     assert len(result.schedule) == 4 * (2 + 45 + 30)
