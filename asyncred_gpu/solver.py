@@ -344,7 +344,7 @@ class GpuAsyncRED:
         check_callbacks(callbacks)
         schedule = None if replay is None else self._check_schedule(replay)
         limit = partial(self._limit, max_sweeps, max_updates, schedule, time_limit is not None)
-        limit()  # which refuses what can't be before anything is chosen; a τ that is brings its own data updates
+        limit()  # before anything is chosen: what can't be is refused; and once more after it: τ has its data updates
         seconds_limit = None if time_limit is None else check_number("time_limit", time_limit, 0.0)
         tolerance = None if tol is None else check_number("tol", tol, 0.0)
         truth = None if reference is None else check_reference(reference, self.operator.image_shape)

@@ -19,7 +19,7 @@ from asyncred_gpu.models.lipschitz import scale_network
 from asyncred_gpu.operators.radon import project
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
-# ASYNCRED_ALL_RUNS=1: what is tried in many orders is tried in all of them, which takes half an hour longer.
+# ASYNCRED_ALL_RUNS=1: what the suite tries in a choice of orders, seeds or cases is tried in all of them.
 ALL_RUNS = bool(os.environ.get("ASYNCRED_ALL_RUNS"))
 
 

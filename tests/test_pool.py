@@ -22,7 +22,7 @@ from asyncred_gpu.runtime.cpu import CpuRuntime
 from asyncred_gpu.runtime.simulated import RandomOrder, SimulatedRuntime
 from asyncred_gpu.runtime.spares import SpareWorkers
 
-from .helpers import alive, small_network, small_scan
+from .helpers import ALL_RUNS, alive, small_network, small_scan
 
 pytestmark = [
     pytest.mark.own_workers,
@@ -103,7 +103,8 @@ def undisturbed_image(solver, sweeps):
         return solver.run(max_sweeps=sweeps).image
 
 
-@pytest.mark.parametrize("order", ["free", "ordered"])  # "sync" repeats a lost update as "ordered" does
+# "sync" repeats a lost update as "ordered" does.
+@pytest.mark.parametrize("order", ["free", "ordered", *(["sync"] if ALL_RUNS else [])])
 def test_a_killed_worker_is_replaced_and_the_run_goes_on(order):
     result = run(Disturb(signal.SIGKILL), order=order)
     assert len(result.schedule) == UPDATES
@@ -115,7 +116,7 @@ def test_a_killed_worker_is_replaced_and_the_run_goes_on(order):
 def test_a_stopped_worker_is_noticed_within_its_limit_and_replaced(monkeypatch):
     monkeypatch.setattr(launches, "HUNG_SECONDS", 2.0)
     stop = Disturb(signal.SIGSTOP)
-    result = run(stop, num_workers=1)
+    result = run(stop)
     assert len(result.schedule) == UPDATES
     assert "gave no result for 2 s; it was replaced" in result.notes[0]
     assert time.perf_counter() - stop.sent[0] < 2.0 + 10.0
@@ -294,7 +295,8 @@ def started():
     return process, workers
 
 
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGKILL])  # SIGTERM, which nothing handles, is as the second
+# SIGTERM, which nothing handles, ends it as SIGKILL does.
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGKILL, *([signal.SIGTERM] if ALL_RUNS else [])])
 def test_an_ended_parent_leaves_no_orphan(kind):
     process, workers = started()
     os.kill(workers[0], signal.SIGSTOP)  # a stopped worker doesn't see the pipe's end

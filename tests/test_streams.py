@@ -19,7 +19,8 @@ from .symbolic import Case, LostUpdate, SymbolicRun, TooStale, TornRead, draw_ca
 
 RUNS = 10_000
 PARTS = 20
-# Five hundred runs take 3 to 15 s: all of them with ASYNCRED_ALL_RUNS=1, else one part, which sees what all see.
+# Five hundred runs take 13 s beside another test process on a Zen 1: all of them with ASYNCRED_ALL_RUNS=1, else one
+# part, which sees what all see.
 PARTS_HERE = range(PARTS) if ALL_RUNS else (0,)
 MOST_RUNS_TO_FIND_A_FAULT = 1000
 
