@@ -23,6 +23,11 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 ALL_RUNS = bool(os.environ.get("ASYNCRED_ALL_RUNS"))
 
 
+def rarely(*cases: Any) -> tuple[Any, ...]:
+    """Cases that only ASYNCRED_ALL_RUNS=1 adds to the others."""
+    return cases if ALL_RUNS else ()
+
+
 def _no_compiler() -> str:
     """Why the kernels' host build can't be made here, or nothing."""
     try:

@@ -13,7 +13,7 @@ from skimage.transform import resize
 
 from asyncred_gpu.io import estimate_center, read_scan
 
-from .helpers import ALL_RUNS
+from .helpers import rarely
 
 TOOTH = Path(__file__).parents[2] / "shared" / "data" / "tooth.h5"
 DETECTORS = 160
@@ -35,10 +35,8 @@ def projections(angles: NDArray[np.float64], center: float) -> NDArray[np.float3
     return np.asarray(sinogram)
 
 
-@pytest.mark.parametrize(
-    ("endpoint", "noise"), [(False, 0.0), (True, 0.0), (False, 0.02), *([(True, 0.02)] if ALL_RUNS else [])]
-)
-@pytest.mark.parametrize("offset", [-12.3, 0.0, 7.75, *([12.3] if ALL_RUNS else [])])
+@pytest.mark.parametrize(("endpoint", "noise"), [(False, 0.0), (True, 0.0), (False, 0.02), *rarely((True, 0.02))])
+@pytest.mark.parametrize("offset", [-12.3, 0.0, 7.75, *rarely(12.3)])
 def test_the_centre_is_found(offset: float, endpoint: bool, noise: float) -> None:
     angles = np.linspace(0, np.pi, 90 + endpoint, endpoint=endpoint)
     sinogram = projections(angles, MIDDLE + offset)

@@ -22,7 +22,7 @@ from asyncred_gpu.runtime.cpu import CpuRuntime
 from asyncred_gpu.runtime.simulated import RandomOrder, SimulatedRuntime
 from asyncred_gpu.runtime.spares import SpareWorkers
 
-from .helpers import ALL_RUNS, alive, small_network, small_scan
+from .helpers import alive, rarely, small_network, small_scan
 
 pytestmark = [
     pytest.mark.own_workers,
@@ -104,7 +104,7 @@ def undisturbed_image(solver, sweeps):
 
 
 # "sync" repeats a lost update as "ordered" does.
-@pytest.mark.parametrize("order", ["free", "ordered", *(["sync"] if ALL_RUNS else [])])
+@pytest.mark.parametrize("order", ["free", "ordered", *rarely("sync")])
 def test_a_killed_worker_is_replaced_and_the_run_goes_on(order):
     result = run(Disturb(signal.SIGKILL), order=order)
     assert len(result.schedule) == UPDATES
@@ -296,7 +296,7 @@ def started():
 
 
 # SIGTERM, which nothing handles, ends it as SIGKILL does.
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGKILL, *([signal.SIGTERM] if ALL_RUNS else [])])
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGKILL, *rarely(signal.SIGTERM)])
 def test_an_ended_parent_leaves_no_orphan(kind):
     process, workers = started()
     os.kill(workers[0], signal.SIGSTOP)  # a stopped worker doesn't see the pipe's end

@@ -12,7 +12,7 @@ from asyncred_gpu.blocks import BlockGrid
 from asyncred_gpu.method import BLOCK_METHOD
 from asyncred_gpu.runtime.cpu import CpuRuntime
 
-from .helpers import ALL_RUNS, LinearResidual, blobs, half_turn, relative, small_network, small_scan
+from .helpers import LinearResidual, blobs, half_turn, rarely, relative, small_network, small_scan
 
 
 class WithRadius(LinearResidual):
@@ -332,7 +332,7 @@ def test_bad_run_arguments_are_refused_before_work(scan, network, bad, message, 
 
 @pytest.mark.parametrize(
     ("in_flight", "blocks"),
-    [(1, 16), (4, 16), (16, 16), (1, 64), (24, 64), (64, 64), *([(2, 16), (8, 16), (8, 64)] if ALL_RUNS else [])],
+    [(1, 16), (4, 16), (16, 16), (1, 64), (24, 64), (64, 64), *rarely((2, 16), (8, 16), (8, 64))],
 )
 def test_the_default_step_converges_for_any_number_in_flight(in_flight, blocks):
     residual, notes = default_step_residual(in_flight, blocks, "block")
