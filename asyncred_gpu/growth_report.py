@@ -29,7 +29,7 @@ TEXT = """# How cost grows
 {angles:.3g} angles a pixel of its side and a detector as wide as its diagonal;
 {settings};
 the rest is the solver's default: {data_updates} data updates after every block was denoised. Every size in a process
-of its own. A sweep's seconds are the median after the first two, which have more of them.{skipped}
+of its own. A sweep's seconds are the median after the first two.{skipped}
 
 ![how cost grows](growth.png)
 

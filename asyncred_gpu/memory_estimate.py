@@ -31,6 +31,8 @@ FLOAT = 4
 RUN_IMAGES = 3
 # In its setup besides: power iteration's start, vector, product and sum (operators/power.py).
 POWER_IMAGES, POWER_SINOGRAMS = 4, 3
+# In bringing the start to the data: what data_start.py holds, the sum it projects, and the gradient on its way.
+FIT_IMAGES, FIT_SINOGRAMS = 8, 2
 # A worker's copies of a block: pixels, momentum, gradient, residual, direction and what numpy makes on the way.
 BLOCK_COPIES = 8
 # And of its crop: gathered, mirrored, divided by the scale.
@@ -136,7 +138,7 @@ def projector_bytes(operator: BlockOperator) -> int:
 
 
 def setup_bytes(operator: BlockOperator) -> int:
-    """Of the start image and the Lipschitz constants, whichever takes more; freed before the workers start.
+    """Of the start image, the Lipschitz constants and the fit, whichever takes most; freed before the workers start.
 
     Of an operator that isn't `RadonCT` only the images are counted.
     """
@@ -148,7 +150,9 @@ def setup_bytes(operator: BlockOperator) -> int:
     padded = 1 << (2 * detectors - 1).bit_length()
     # ramp.py: a complex spectrum and what it is turned back into, in float64, and the sinogram cut out of that.
     filtering = angles * padded * (8 + 8) + 8 * sinogram
-    return max(POWER_IMAGES * image + POWER_SINOGRAMS * FLOAT * sinogram, image + filtering)
+    power = POWER_IMAGES * image + POWER_SINOGRAMS * FLOAT * sinogram
+    fit = FIT_IMAGES * image + FIT_SINOGRAMS * FLOAT * sinogram
+    return max(image + filtering, power, fit)
 
 
 def worker_bytes(solver: GpuAsyncRED) -> int:

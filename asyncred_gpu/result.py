@@ -155,7 +155,7 @@ class Result:
     schedule: can be saved, and replayed; None from a method of whole images.
     settings: every setting as it was used. notes: what the run did on its own (a step shrunk, a worker replaced).
     timings: seconds of "setup" (start image, constants), "start" (workers) and "run"; before them of "tuning", if τ or
-        σ was chosen first.
+        σ was chosen first. "fit", a part of "setup": bringing the start image to the data (data_start.py).
     """
 
     image: Any

@@ -16,9 +16,6 @@ import numpy as np
 
 ORDERS = ("free", "ordered", "sync")
 SAMPLINGS = ("cyclic", "epoch", "uniform")
-# So many times the data updates after the first groups that ask the denoiser. On the retina (256², 60 angles,
-# τ = 0.0025) runs with three after all of them had 26 to 34 dB after ten sweeps; with 9, 6, 3, 3, … all had 34.
-EARLY = (3, 2)
 
 
 class Ticket(NamedTuple):
@@ -89,8 +86,7 @@ class Pattern:
     """Which updates ask the denoiser, by their numbers: `group` that do, then group·repeats that don't, and so on.
 
     With all blocks in a group the data are met by what all of them have become: where some move alone, the others move
-    against it, and take over what the data leave open. What is misplaced so comes back slowly, so that after the first
-    groups, which move far, more follow: EARLY times as many.
+    against it, and take over what the data leave open.
     """
 
     group: int
@@ -98,28 +94,20 @@ class Pattern:
 
     def keeps(self, number: int) -> bool:
         """Whether the update is of the data term alone."""
-        return self._place(number)[1] >= self.group
+        return number % self._length >= self.group
 
     def asking(self, number: int) -> int:
         """How many updates before this one ask the denoiser."""
-        groups, rest = self._place(number)
+        groups, rest = divmod(number, self._length)
         return groups * self.group + min(rest, self.group)
 
     def total(self, asking: int) -> int:
         """Of all updates if so many ask the denoiser; after the last whole group the data term's are included."""
-        groups = asking // self.group
-        early = sum(EARLY[:groups]) - min(groups, len(EARLY))  # more than later ones have
-        return asking + self.group * self.repeats * (groups + early)
+        return asking + self.group * self.repeats * (asking // self.group)
 
-    def _place(self, number: int) -> tuple[int, int]:
-        """How many whole groups, with the data updates that follow, come before this update, and its place after."""
-        for groups, factor in enumerate(EARLY):
-            length = self.group * (1 + factor * self.repeats)
-            if number < length:
-                return groups, number
-            number -= length
-        groups, rest = divmod(number, self.group * (1 + self.repeats))
-        return len(EARLY) + groups, rest
+    @property
+    def _length(self) -> int:
+        return self.group * (1 + self.repeats)
 
 
 @final

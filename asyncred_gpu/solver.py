@@ -23,6 +23,7 @@ from .arrays import checksum
 from .automatic import Wanted, note_of
 from .blocks import FloatArray, IndexArray, halo_crop
 from .buffer import DoubleBuffer
+from .data_start import ITERATIONS, meet_data
 from .denoiser import DenoiserSettings, network_fingerprint, resolve_halo
 from .devices import check_device
 from .engine import Engine, Limits, guarded
@@ -92,6 +93,7 @@ class _Prepared:
     """A run's start: the image, the intensity scale, each block's step, and what a replay must have in common.
 
     filter: the preconditioner of the steps, or None. first_strength: of the denoiser when the run begins.
+    fit_seconds: what bringing the image to the data took.
     """
 
     image: FloatArray
@@ -102,6 +104,7 @@ class _Prepared:
     first_strength: float
     common: Mapping[str, Any]
     notes: tuple[str, ...]
+    fit_seconds: float
 
 
 class GpuAsyncRED:
@@ -149,10 +152,11 @@ class GpuAsyncRED:
             sweep, and "auto" is 4.
         data_updates: how many updates of the data term alone follow each that asks the denoiser: with R = x − z, the z
             that it last made of the block, cheap where the denoiser isn't. The block then goes along with its z
-            (`follow` of red.py), and the momentum, z's, grows to what it is over the first sweeps. In the first
-            sweep there are three times, in the second twice as many. "auto": 3 with "fast" and the preconditioned step,
-            4 with prior="pnp", else 0, as the paper has it; more with τ below 0.0025 (0.00125), which brings back less
-            at a time: 3·0.0025/τ (4·0.00125/τ), up to 16.
+            (`follow` of red.py), and the momentum, z's, grows to what it is over the first sweeps. In CT the run then
+            begins at what six conjugate gradients make of x0 (`meet_data` of data_start.py), so that there is little
+            for them to mend. "auto": 3 with "fast" and the preconditioned step, 4 with prior="pnp", else 0, as the
+            paper has it; more with τ below 0.0025 (0.00125), which brings back less at a time: 3·0.0025/τ
+            (4·0.00125/τ), up to 16.
         prior: "red": the solution is RED's, ∇g(x) + τ(x − D(x)) = 0. "pnp": plug-and-play ADMM's, x = D(x − ∇g(x)/τ),
             by the same asynchronous updates (`follow` of red.py); in CT often higher, at about half of RED's τ. No
             theorem covers it; τ and σ can't be chosen by `tune`.
@@ -299,7 +303,7 @@ class GpuAsyncRED:
             time_limit: seconds, from when the workers are ready.
             tol: stop at ‖G‖²/‖G₀‖² ≤ tol, from the blocks' last gradients.
             x0: "auto" (FBP for CT, the adjoint for CS; after a search for τ its best image), "adjoint", "zeros", for CT
-                "fbp", for CS "least-squares", or an image.
+                "fbp", for CS "least-squares", or an image. With data updates it is first brought to the data.
             reference: the true image, for the SNR.
             callbacks: called after every commit with a `Progress`, in this process; keep them short.
             replay: a schedule to repeat instead of drawing blocks; limits are then its own.
@@ -384,7 +388,7 @@ class GpuAsyncRED:
             status = engine.run()
             image = grid.join([runtime.pixels(i, int(slot)) for i, slot in enumerate(buffer.front())])
             seconds = engine.seconds
-        timings = {"setup": setup - begun, "start": started - setup, "run": seconds}
+        timings = {"setup": setup - begun, "fit": prepared.fit_seconds, "start": started - setup, "run": seconds}
         if searches:
             timings = {"tuning": begun - began, **timings}
         return Result(
@@ -439,19 +443,28 @@ class GpuAsyncRED:
         precision, measured = self._precision(image, scale, schedule)
         shared = self._shared(schedule)
         centered = bool(self.method.data_updates) if schedule is None else schedule.centered
-        common = self._common(image, precision, shared, centered)
+        fit = ITERATIONS if self.method.data_updates and self.operator.convolutional else 0
+        if schedule is not None:
+            fit = int(schedule.settings.get("fit") or 0)  # schedules recorded before there was one have none
+        common = self._common(image, precision, shared, centered, fit)
         if schedule is not None:
             check_replay(schedule.settings, common)
         # Also for a replay: the workers' copies of the operator then have ‖A‖² and needn't compute it.
         conditioning = None if shared is None else self.operator.preconditioning(self.tau, shared)
         steps = tuple(self._step(i, conditioning) for i in range(len(self.operator.grid)))
         filter_ = None if conditioning is None else conditioning.filter
+        began = time.perf_counter()
+        if fit:
+            image = meet_data(self.operator, image, self.tau, self.mask, fit)
+            if self.nonnegative:
+                image = np.maximum(image, 0)
+        fit_seconds = time.perf_counter() - began
         first = self.method.continuation
         if schedule is not None:  # its updates have their own
             first = float(schedule.settings.get("continuation", 1.0))
         elif first is None:
             first = self.method.first_strength(self.operator, image) if isinstance(x0, str) else 1.0
-        return _Prepared(image, scale, precision, steps, filter_, first, common, (*notes, *measured))
+        return _Prepared(image, scale, precision, steps, filter_, first, common, (*notes, *measured), fit_seconds)
 
     def _precision(self, image: FloatArray, scale: float, schedule: Schedule | None) -> tuple[str, tuple[str, ...]]:
         """The denoiser's precision, and a note if it was chosen by its error on the first crops."""
@@ -583,8 +596,10 @@ class GpuAsyncRED:
 
     # --- what a run says of itself -----------------------------------------------------------------------------------
 
-    def _common(self, start: FloatArray, precision: str, shared: float | None, centered: bool) -> dict[str, Any]:
-        """What a schedule depends on besides its own arrays."""
+    def _common(
+        self, start: FloatArray, precision: str, shared: float | None, centered: bool, fit: int
+    ) -> dict[str, Any]:
+        """What a schedule depends on besides its own arrays; `start` before it is brought to the data."""
         return {
             "image_shape": list(self.operator.image_shape),
             "block_shape": list(self.operator.grid.block_shape),
@@ -592,6 +607,7 @@ class GpuAsyncRED:
             "halo": "full" if self.whole else self.halo,
             "preconditioned": shared,  # None also of schedules recorded before there was one
             "centered": centered or None,  # likewise
+            "fit": fit or None,
             "prior": None if self.prior == "red" else self.prior,
             "minibatch": self.minibatch,
             "precision": precision,

@@ -176,9 +176,10 @@ def test_it_is_stable_between_the_spokes_of_few_angles(one_process, monkeypatch)
     for periodic in (False, True):
         if periodic:
             monkeypatch.setattr(radon, "symbol", periodic_symbol)
-        solver = GpuAsyncRED(scan, network, 0.005, (32, 32), num_workers=2, precision="float32", order="ordered")
+        options = {"num_workers": 2, "precision": "float32", "order": "ordered", "data_updates": 0}
+        solver = GpuAsyncRED(scan, network, 0.005, (32, 32), **options)
         ends.append(solver.run(max_sweeps=4, reference=problem.reference).history["snr"][-1])
-    assert ends[0] > 33 and ends[1] < 20
+    assert ends[0] > 29 and ends[1] < 20
 
 
 def periodic_symbol(geometry, weights, block_shape):

@@ -1,0 +1,75 @@
+"""A start that meets the data: the image near x₀ that a few conjugate gradients lead to.
+
+    x = x₀ + d,    d ≈ argmin g(x₀ + d) + τ/2·‖d‖²,    (∇²g + τ)·d = −∇g(x₀)
+
+Block updates alone would meet the data, too; but each by itself misplaces what the rays don't tell apart, which only τ
+brings back. Conjugate gradients of the whole image move nothing that the rays don't see. P of every block
+(preconditioner.py) takes the scan's blurring out of them. Source: Hestenes and Stiefel, J. Res. NBS 1952.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .blocks import BlockGrid, FloatArray
+from .operators.base import BlockOperator
+from .preconditioner import HostPreconditioner
+
+# On the retina (256², 60 angles; 800², 90 angles; τ = 0.0025) ‖∇‖ is 0.002 and 0.004 of the start's after six, and the
+# SNR within 0.07 dB of the solution's. Without P: 0.04 and 0.07, and 1.5 and 2.3 dB below.
+ITERATIONS = 6
+
+
+def meet_data(
+    operator: BlockOperator, start: FloatArray, tau: float, mask: FloatArray | None, iterations: int = ITERATIONS
+) -> FloatArray:
+    """The image after so many conjugate gradients from `start`: (rows, cols) float32.
+
+    Args:
+        operator: one that is `convolutional`; P has its blocks.
+        start: x₀, zero outside the mask.
+        tau: weight of ‖d‖².
+        mask: 1 where the image may change, else 0; None: everywhere.
+    """
+    precondition = _EveryBlock(operator.grid, HostPreconditioner(operator.preconditioning(tau, 1.0).filter))
+
+    def inside(image: FloatArray) -> FloatArray:
+        return image if mask is None else image * mask
+
+    before = operator.gradient(start)
+    found, residual = start.copy(), inside(-before)
+    direction, product = np.zeros_like(start), 1.0
+    for _ in range(iterations):
+        moved = inside(precondition(residual))
+        previous, product = product, _dot(residual, moved)
+        direction *= np.float32(product / previous)
+        direction += moved
+        # g is quadratic: (∇²g + τ)·p = ∇g(x₀ + p) − ∇g(x₀) + τp.
+        curved = inside(operator.gradient(start + direction) - before)
+        curved += np.float32(tau) * direction
+        curvature = _dot(direction, curved)
+        if not curvature > 0:  # there is nothing left to go
+            break
+        length = np.float32(product / curvature)
+        found += length * direction
+        residual -= length * curved
+    return found
+
+
+class _EveryBlock:
+    """P of every block, to the whole image: symmetric and positive, as each is."""
+
+    def __init__(self, grid: BlockGrid, precondition: HostPreconditioner) -> None:
+        self._windows = [grid.window(index).slices for index in range(len(grid))]
+        self._precondition = precondition
+
+    def __call__(self, gradient: FloatArray) -> FloatArray:
+        moved = np.empty_like(gradient)
+        for slices in self._windows:
+            moved[slices] = self._precondition(np.ascontiguousarray(gradient[slices]))
+        return moved
+
+
+def _dot(left: FloatArray, right: FloatArray) -> float:
+    """Summed the same way on any number of threads, so that a schedule replays bit for bit."""
+    return float(np.sum(left * right, dtype=np.float64))
