@@ -1,13 +1,16 @@
-"""In which precision the denoiser runs; "auto" on a GPU is measured on crops of the start image."""
+"""In which precision the denoiser runs; "auto" is measured: on the CPU its speed, on a GPU its error on crops."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
+from functools import cache
 from pathlib import Path
 from typing import Literal, overload
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .denoiser import DenoiserSettings, DeviceDenoiser
 
@@ -20,6 +23,11 @@ REDUCED = ("float16", "bfloat16", "tf32")
 # first layer in bfloat16 too, which layers.py doesn't do, 1.3e-2 to 4.6e-2. Reconstructions in bfloat16 end within
 # 0.04 dB of float32 (docs/results/cpu.md), and this is about twice its error on the noisy start that "auto" measures.
 LARGEST_ERROR = 0.02
+# How many times faster a convolution must be in bfloat16 to be worth its rounding. An EPYC (Zen 5) convolves at 4 times
+# float32's rate; a Xeon whose virtual machine shows AVX512-BF16, but not AMX, at half of it.
+WORTH = 1.2
+# Of the convolution that is measured: a few milliseconds each time.
+CONVOLVED, CHANNELS, REPETITIONS = 96, 64, 5
 
 
 @overload
@@ -31,7 +39,7 @@ def resolve_precision(precision: str, kind: str, offered: Collection[str] = ...)
 def resolve_precision(precision: str, kind: str = "cpu", offered: Collection[str] = REDUCED) -> str | None:
     """The precision meant; None: "auto" on a GPU, to be measured.
 
-    On the CPU "auto" is bfloat16 where this processor multiplies it natively, else float32.
+    On the CPU "auto" is bfloat16 where this processor has it and convolves faster in it, else float32.
 
     Args:
         kind: "cpu" or "cuda".
@@ -48,7 +56,7 @@ def resolve_precision(precision: str, kind: str = "cpu", offered: Collection[str
         return precision
     if not on_cpu:
         return None
-    return "bfloat16" if _native_bfloat16() else "float32"
+    return "bfloat16" if _faster_in_bfloat16() else "float32"
 
 
 def offered_precisions(capability: tuple[int, int]) -> tuple[str, ...]:
@@ -91,6 +99,24 @@ def _relative_error(found: Tensor, exact: Tensor) -> float:
 def _denoiser(network: nn.Module, halo: int, precision: str, device: torch.device) -> DeviceDenoiser:
     """By torch's operations: the kernels of kernel_layers.py round no coarser, and needn't be compiled for this."""
     return DeviceDenoiser(network, DenoiserSettings(halo, precision, 1.0), device, deterministic=True)
+
+
+@cache
+def _faster_in_bfloat16() -> bool:
+    """Whether the network's inner layer is, here; measured once a process, if the processor has instructions for it."""
+    return _native_bfloat16() and _convolution_seconds(torch.float32) > WORTH * _convolution_seconds(torch.bfloat16)
+
+
+def _convolution_seconds(dtype: torch.dtype) -> float:
+    image = torch.ones(1, CHANNELS, CONVOLVED, CONVOLVED, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    weight = torch.ones(CHANNELS, CHANNELS, 3, 3, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    seconds = []
+    with torch.no_grad():
+        for _ in range(1 + REPETITIONS):
+            begun = time.perf_counter()
+            F.conv2d(image, weight)
+            seconds.append(time.perf_counter() - begun)
+    return min(seconds[1:])
 
 
 def _native_bfloat16() -> bool:

@@ -136,8 +136,8 @@ class GpuAsyncRED:
         intensity_scale: c in R_c(x) = c·R(x/c); "auto": the 99.9th percentile of the start image; 1.0: off.
         nonnegative: clip every block at its commit.
         field_of_view: None, "circle" or a mask; pixels outside stay zero, so the whole object must lie inside.
-        precision: "float32", "bfloat16", on a GPU also "tf32" and "float16", or "auto": on the CPU bfloat16 where the
-            processor multiplies it natively, on a GPU the fastest whose error on the first crops is small.
+        precision: "float32", "bfloat16", on a GPU also "tf32" and "float16", or "auto": on the CPU bfloat16 where
+            it is faster here, on a GPU the fastest whose error on the first crops is small.
         blocks_per_launch: updates a worker takes at a time.
         device: "auto" (a GPU if one works, else the CPU), "cpu" (a pool of processes), "cuda", "cuda:1", or several
             GPUs, ["cuda:0", "cuda:1"], among which the workers are dealt out.

@@ -322,7 +322,7 @@ def test_a_missing_gpu_is_explained_by_what_was_found() -> None:
 def test_both_have_the_same_precision_where_both_have_it(
     wanted: str, capability: tuple[int, int], cpu: str, gpu: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("asyncred_gpu.precision._native_bfloat16", lambda: True)
+    monkeypatch.setattr("asyncred_gpu.precision._faster_in_bfloat16", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda name: capability)
     machine = Machine(2, ("cuda:0",), "")
     assert (machine.precision(wanted, on_gpu=False), machine.precision(wanted, on_gpu=True)) == (cpu, gpu)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from asyncred_gpu import load_denoiser
+from asyncred_gpu import load_denoiser, precision
 from asyncred_gpu.models import DnCNN
 from asyncred_gpu.precision import LARGEST_ERROR, REDUCED, choose_precision, offered_precisions, resolve_precision
 
@@ -19,6 +19,23 @@ def test_names_on_the_cpu():
             ValueError, match=rf"precision='{bad}' isn't available on the CPU\. Pass one of auto, float32, b"
         ):
             resolve_precision(bad)
+
+
+@pytest.mark.parametrize(
+    ("native", "seconds", "expected"),
+    [(True, 0.5, "bfloat16"), (True, 0.9, "float32"), (True, 2.0, "float32"), (False, 0.5, "float32")],
+)
+def test_auto_on_the_cpu_is_bfloat16_where_it_is_there_and_faster(native, seconds, expected, monkeypatch):
+    monkeypatch.setattr(precision, "_native_bfloat16", lambda: native)
+    times = {torch.float32: 1.0, torch.bfloat16: seconds}
+    monkeypatch.setattr(precision, "_convolution_seconds", times.__getitem__)
+    monkeypatch.setattr(precision, "_faster_in_bfloat16", precision._faster_in_bfloat16.__wrapped__)
+    assert resolve_precision("auto") == expected
+
+
+def test_what_is_measured_is_a_convolution_on_this_machine():
+    seconds = [precision._convolution_seconds(dtype) for dtype in (torch.float32, torch.bfloat16)]
+    assert all(1e-5 < value < 1.0 for value in seconds)
 
 
 def test_names_on_a_gpu():

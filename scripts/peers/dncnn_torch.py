@@ -7,6 +7,8 @@ asyncred_gpu's `WholeResidual` does: the features of a tile stay in the caches.
 
 from __future__ import annotations
 
+import time
+from functools import cache
 from itertools import pairwise, product
 from pathlib import Path
 
@@ -19,6 +21,8 @@ from .problem import Image
 
 # A tile's side, about.
 TILE = 200
+# How many times faster bfloat16 must be: that of asyncred_gpu's precision.py.
+WORTH = 1.2
 
 
 class TorchDnCNN:
@@ -27,7 +31,7 @@ class TorchDnCNN:
     Args:
         weights: w0, b0, w1, …
         scale: c.
-        precision: of the layers but the first: "float32", or "auto": bfloat16 where the processor multiplies it.
+        precision: of the layers but the first: "float32", or "auto": bfloat16 where it is faster.
     """
 
     def __init__(self, weights: dict[str, Image], scale: float, precision: str = "auto") -> None:
@@ -70,10 +74,26 @@ def tiles(side: int) -> list[slice]:
     return [slice(first, last) for first, last in pairwise(edges)]
 
 
+@cache
 def native_precision() -> str:
-    """bfloat16 where this processor multiplies it natively, else float32: as asyncred_gpu chooses."""
+    """bfloat16 where this processor has it and convolves faster in it, else float32: as asyncred_gpu chooses."""
     try:
         flags = Path("/proc/cpuinfo").read_text()
     except OSError:
         return "float32"
-    return "bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
+    native = "avx512_bf16" in flags or "amx_bf16" in flags
+    faster = native and convolution_seconds(torch.float32) > WORTH * convolution_seconds(torch.bfloat16)
+    return "bfloat16" if faster else "float32"
+
+
+def convolution_seconds(dtype: torch.dtype) -> float:
+    """Of the network's inner layer, the best of a few."""
+    image = torch.ones(1, 64, 96, 96, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    weight = torch.ones(64, 64, 3, 3, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    seconds = []
+    with torch.no_grad():
+        for _ in range(6):
+            begun = time.perf_counter()
+            F.conv2d(image, weight)
+            seconds.append(time.perf_counter() - begun)
+    return min(seconds[1:])

@@ -33,12 +33,12 @@ HOW = """\
   (SCICO's JAX projector up to 0.35 pixel from Joseph's), so each has data made by *its own* projector, from the same
   image and the same noise realisation, scaled to the same input SNR; all look from the same directions. All begin at
   the same image, our FBP of our data.
-- **Denoiser.** The same weights (`dncnn`, σ = {sigma:g}), intensity scale and mirrored border for all. Where the
-  processor multiplies bfloat16 natively, ours and all that use torch take it, but for the authors' structure (float32,
+- **Denoiser.** The same weights (`dncnn`, σ = {sigma:g}), intensity scale and mirrored border for all. Where
+  convolutions are faster in bfloat16, ours and all that use torch take it, but for the authors' structure (float32,
   as theirs); JAX has float32.
 - **Clock.** The solver alone. What comes before is *setup*, beside it: norms, matrices, compilation, a first call,
-  starting processes. The clock stands still while an SNR is computed; ours doesn't, and has the projection of the
-  start image added, which the others do under the clock. Every method is a process with {cores} cores, and has the
+  starting processes. The clock stands still while an SNR is computed; ours doesn't, and has what
+  is done to the start image before the workers start added: bringing it to the data, and its projection. Every method is a process with {cores} cores, and has the
   same settings of glibc's allocator as our workers.
 - **Settings** are tuned, for ours as for all others, on another image, scikit-image's camera ({tuned_on}),
   with {tune:g} s a trial: one setting after the other, twice if there are several; the value that first comes within
@@ -160,11 +160,10 @@ def write_report(folder: Path, found: Found, facts: Mapping[str, Any]) -> Path:
 
 
 def processor() -> str:
-    """Its name, and whether it multiplies bfloat16."""
+    """Its name, and whether it is faster in bfloat16."""
     try:
         flags = Path("/proc/cpuinfo").read_text()
     except OSError:
         return processor_name()
     widest = next((name for name in ("avx512f", "avx2") if name in flags), "no AVX2")
-    native = resolve_precision("auto") == "bfloat16"
-    return f"{processor_name()} ({widest.upper()}, bfloat16 {'native' if native else 'not native'})"
+    return f"{processor_name()} ({widest.upper()}, the denoiser in {resolve_precision('auto')})"
