@@ -37,9 +37,9 @@ HOW = """\
   convolutions are faster in bfloat16, ours and all that use torch take it, but for the authors' structure (float32,
   as theirs); JAX has float32.
 - **Clock.** The solver alone. What comes before is *setup*, beside it: norms, matrices, compilation, a first call,
-  starting processes. The clock stands still while an SNR is computed; ours doesn't, and has what
-  is done to the start image before the workers start added: bringing it to the data, and its projection. Every method is a process with {cores} cores, and has the
-  same settings of glibc's allocator as our workers.
+  starting processes. The clock stands still while an SNR is computed; ours doesn't, and has what is done to the start
+  image before the workers start added: bringing it to the data, and its projection. Every method is a process with
+  {cores} cores, and has the same settings of glibc's allocator as our workers.
 - **Settings** are tuned, for ours as for all others, on another image, scikit-image's camera ({tuned_on}),
   with {tune:g} s a trial: one setting after the other, twice if there are several; the value that first comes within
   {below} dB of the best SNR of its row. Where the best is at an end of the grid of τ or what plays its part, of
