@@ -455,7 +455,7 @@ class GpuAsyncRED:
         filter_ = None if conditioning is None else conditioning.filter
         began = time.perf_counter()
         if fit:
-            image = meet_data(self.operator, image, self.tau, self.mask, fit)
+            image = meet_data(self.operator, image, self.tau, self.mask, fit, self.devices[0])
             if self.nonnegative:
                 image = np.maximum(image, 0)
         fit_seconds = time.perf_counter() - began
