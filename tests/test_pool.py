@@ -71,7 +71,7 @@ def nothing_stays_behind():
 
 
 # Of eight sweeps of 16 blocks, data updates included.
-UPDATES = 16 * ((1 + 9) + (1 + 6) + 6 * (1 + 3))
+UPDATES = 16 * 8 * (1 + 3)
 
 
 class Disturb:
