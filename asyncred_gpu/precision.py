@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
-from functools import cache
+from collections.abc import Callable, Collection
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal, overload
 
@@ -104,19 +104,29 @@ def _denoiser(network: nn.Module, halo: int, precision: str, device: torch.devic
 @cache
 def _faster_in_bfloat16() -> bool:
     """Whether the network's inner layer is, here; measured once a process, if the processor has instructions for it."""
-    return _native_bfloat16() and _convolution_seconds(torch.float32) > WORTH * _convolution_seconds(torch.bfloat16)
+    if not _native_bfloat16():
+        return False
+    float32, bfloat16 = _convolution_seconds((torch.float32, torch.bfloat16))
+    return float32 > WORTH * bfloat16
 
 
-def _convolution_seconds(dtype: torch.dtype) -> float:
-    image = torch.ones(1, CHANNELS, CONVOLVED, CONVOLVED, dtype=dtype).contiguous(memory_format=torch.channels_last)
-    weight = torch.ones(CHANNELS, CHANNELS, 3, 3, dtype=dtype).contiguous(memory_format=torch.channels_last)
-    seconds = []
+def _convolution_seconds(dtypes: tuple[torch.dtype, ...]) -> list[float]:
+    """Of each the fastest; they take turns, so that what else the machine does for a while hits all of them."""
+    layers = [_convolution(dtype) for dtype in dtypes]
+    seconds: list[list[float]] = [[] for _ in dtypes]
     with torch.no_grad():
         for _ in range(1 + REPETITIONS):
-            begun = time.perf_counter()
-            F.conv2d(image, weight)
-            seconds.append(time.perf_counter() - begun)
-    return min(seconds[1:])
+            for layer, taken in zip(layers, seconds, strict=True):
+                begun = time.perf_counter()
+                layer()
+                taken.append(time.perf_counter() - begun)
+    return [min(taken[1:]) for taken in seconds]
+
+
+def _convolution(dtype: torch.dtype) -> Callable[[], Tensor]:
+    image = torch.ones(1, CHANNELS, CONVOLVED, CONVOLVED, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    weight = torch.ones(CHANNELS, CHANNELS, 3, 3, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    return partial(F.conv2d, image, weight)
 
 
 def _native_bfloat16() -> bool:

@@ -1,5 +1,8 @@
 """Which precision is taken, and that "auto" refuses one that is bad for the network at hand."""
 
+from functools import partial
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -28,14 +31,28 @@ def test_names_on_the_cpu():
 def test_auto_on_the_cpu_is_bfloat16_where_it_is_there_and_faster(native, seconds, expected, monkeypatch):
     monkeypatch.setattr(precision, "_native_bfloat16", lambda: native)
     times = {torch.float32: 1.0, torch.bfloat16: seconds}
-    monkeypatch.setattr(precision, "_convolution_seconds", times.__getitem__)
+    monkeypatch.setattr(precision, "_convolution_seconds", lambda dtypes: [times[dtype] for dtype in dtypes])
     monkeypatch.setattr(precision, "_faster_in_bfloat16", precision._faster_in_bfloat16.__wrapped__)
     assert resolve_precision("auto") == expected
 
 
 def test_what_is_measured_is_a_convolution_on_this_machine():
-    seconds = [precision._convolution_seconds(dtype) for dtype in (torch.float32, torch.bfloat16)]
+    seconds = precision._convolution_seconds((torch.float32, torch.bfloat16))
     assert all(1e-5 < value < 1.0 for value in seconds)
+
+
+def test_a_pause_of_the_machine_hits_both_precisions(monkeypatch):
+    """Something else runs for the first eight of twelve convolutions: measured one after the other, it hit float32."""
+    now, calls = [0.0], [0]
+    costs = {torch.float32: 1.0, torch.bfloat16: 1.0}
+
+    def convolve(dtype):
+        calls[0] += 1
+        now[0] += costs[dtype] * (10 if calls[0] <= 8 else 1)
+
+    monkeypatch.setattr(precision, "_convolution", lambda dtype: partial(convolve, dtype))
+    monkeypatch.setattr(precision, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    assert precision._convolution_seconds((torch.float32, torch.bfloat16)) == [1.0, 1.0]
 
 
 def test_names_on_a_gpu():
