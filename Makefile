@@ -14,7 +14,7 @@ PYTHON_OF_VENV = $(VENV)/bin/python
 .PHONY: run test lint train wheel clean
 
 run: $(VENV)/.ready
-	$(PYTHON_OF_VENV) scripts/reconstruct_ct.py $(ARGS)
+	$(VENV)/bin/asyncred reconstruct $(ARGS)
 
 test: $(VENV)/.ready
 	$(PYTHON_OF_VENV) -m pytest -n $(JOBS) --maxprocesses 4 --dist worksteal $(ARGS)

@@ -1,29 +1,9 @@
-"""Asynchronous regularization by denoising (Async-RED) for large computed tomography and compressed sensing."""
+"""Asynchronous regularization by denoising (Async-RED) for large computed tomography and compressed sensing.
 
-from .denoiser import load_denoiser
-from .devices import DeviceError
-from .metrics import snr
-from .operators.gaussian import gaussian_matrices
-from .operators.matrix import BlockCS
-from .operators.radon import RadonCT
-from .result import Progress, Result, Schedule, Status
-from .runtime.base import WorkerError
-from .solver import GpuAsyncRED
-from .warm_starts import warm_start
+The public names are in __init__.pyi, and each is imported when it is first used: `asyncred --help` needs no torch.
+"""
 
-__all__ = [
-    "BlockCS",
-    "DeviceError",
-    "GpuAsyncRED",
-    "Progress",
-    "RadonCT",
-    "Result",
-    "Schedule",
-    "Status",
-    "WorkerError",
-    "gaussian_matrices",
-    "load_denoiser",
-    "snr",
-    "warm_start",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 __version__ = "0.1.0"

@@ -13,11 +13,11 @@ from typing import Any, Protocol, Self, runtime_checkable
 import numpy as np
 
 from .blocks import FloatArray
+from .choices import METHODS
 from .red import check_step
 from .scheduler import SAMPLINGS
 from .settings import check_choice, check_count, check_number, is_auto
 
-METHODS = ("fast", "paper")
 # Heavy ball of a block: half the sweeps with the block step. With the preconditioned one 0.3 saves two sweeps of nine
 # on the retina (800², 180 angles). With data updates it is Nesterov's (k − 1)/(k + 2) in sweep k after the stronger
 # denoiser, up to 0.5: a camera man (400², 90 angles) has 25.7 dB after 10 sweeps, 25.1 without. With 0.5 from

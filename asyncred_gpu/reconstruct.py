@@ -5,25 +5,24 @@ Exit statuses: 0 done, 1 a run that failed or diverged, 2 refused before it bega
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from typing import Any
 
+from .config.settings import DataSettings, ReconstructSettings, RunSettings
 from .denoiser import load_denoiser
 from .devices import DeviceError
 from .display import RunDisplay
 from .experiments import Problem, retina_problem, scan_problem
 from .io import OutputFolder
 from .operators.radon import RadonCT
-from .options import begin, parse
 from .report import Setup, write_report
 from .result import Result, Status
 from .runtime.base import WorkerError
 from .solver import GpuAsyncRED
 from .tuning import TuningError
 
-FAILED, REFUSED, INTERRUPTED = 1, 2, 130
+FAILED, REFUSED = 1, 2
 # The reconstruction, FBP and the reference.
 IMAGES_WRITTEN = 3
 # Of a measured scan the noise is unknown: of 0.02, 0.05, 0.1, 0.2 and 0.4 this and 0.02 predicted a tooth's left-out
@@ -35,17 +34,12 @@ TAU_OF_THE_RETINA = 0.0025
 TAU_OF_PNP = 0.5
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; the exit status is returned, errors are one message without a traceback."""
-    words = begin(arguments)
-    options = parse(list(words))
-    try:
-        return _run(options, words)
-    except KeyboardInterrupt:
-        return _say("interrupted: the workers have ended.", INTERRUPTED)
+def reconstruct(options: ReconstructSettings, words: Sequence[str]) -> int:
+    """The whole command; the exit status is returned, errors are one message on standard error.
 
-
-def _run(options: argparse.Namespace, words: tuple[str, ...]) -> int:
+    Args:
+        words: of the command line, for the record.
+    """
     try:
         name = "retina" if options.input is None else options.input.stem
         side = options.size or (800 if options.input is None else 4096)
@@ -73,19 +67,18 @@ def _run(options: argparse.Namespace, words: tuple[str, ...]) -> int:
     return FAILED if result.status is Status.DIVERGED else 0
 
 
-def prepare(options: argparse.Namespace, words: tuple[str, ...]) -> Setup:
+def prepare(options: ReconstructSettings, words: Sequence[str]) -> Setup:
     """Read or simulate the data, build the operator and the solver; whatever can't be is refused here."""
     denoiser = load_denoiser(options.denoiser, sigma=options.sigma)
-    problem = ct_problem(options)
+    problem = ct_problem(options, options.seed)
     operator = RadonCT(problem.measured.sinogram, problem.measured.angles, problem.image_shape, center=problem.center)
-    field_of_view = options.field_of_view or ("none" if options.input is None else "circle")
-    field_of_view = None if field_of_view == "none" else field_of_view
-    settings = _solver_arguments(options) | {"field_of_view": field_of_view}
+    view = options.field_of_view or ("none" if options.input is None else "circle")
+    settings = _solver_arguments(options) | {"field_of_view": None if view == "none" else view}
     solver = GpuAsyncRED(operator, denoiser, **settings)
-    return Setup(problem, solver, operator.fbp(), words)
+    return Setup(options, problem, solver, operator.fbp(), tuple(words))
 
 
-def solve(options: argparse.Namespace, setup: Setup) -> Result:
+def solve(options: ReconstructSettings, setup: Setup) -> Result:
     """The run itself, under the live display; what is "auto" is chosen before."""
     if setup.solver.chooses:
         setup.solver.tune(progress=not options.quiet, method=options.tuning or "gcv")
@@ -100,17 +93,17 @@ def solve(options: argparse.Namespace, setup: Setup) -> Result:
         )
 
 
-def ct_problem(options: argparse.Namespace) -> Problem:
+def ct_problem(options: DataSettings, seed: int) -> Problem:
     """The scan that the options of data name, read or simulated."""
     if options.input is not None:
         center = "auto" if options.center is None else options.center
         return scan_problem(options.input, options.slice or 0, center, options.size, options.every)
     given = {name: getattr(options, name) for name in ("size", "angles", "detectors", "noise_db", "center")}
     given = {name: value for name, value in given.items() if value is not None}
-    return retina_problem(**given, every=options.every, seed=options.seed)
+    return retina_problem(**given, every=options.every, seed=seed)
 
 
-def _solver_arguments(options: argparse.Namespace) -> dict[str, Any]:
+def _solver_arguments(options: ReconstructSettings) -> dict[str, Any]:
     usual_tau = TAU_OF_THE_RETINA if options.input is None else TAU_OF_A_SCAN
     if options.prior == "pnp":
         usual_tau *= TAU_OF_PNP
@@ -132,7 +125,7 @@ def _solver_arguments(options: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None} | always
 
 
-def _tell(options: argparse.Namespace, setup: Setup) -> None:
+def _tell(options: RunSettings, setup: Setup) -> None:
     if options.quiet:
         return
     print(setup.problem.title)

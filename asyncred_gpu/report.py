@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import platform
 import shlex
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .config.repeat import as_used, as_yaml
+from .config.settings import ReconstructSettings
 from .convergence import convergence_figure
 from .experiments import Problem, prediction_error
 from .figures import comparison_figure
@@ -33,6 +33,7 @@ PACKAGES = ("asyncred-gpu", "numpy", "scipy", "torch", "astra-toolbox", "scikit-
 class Setup:
     """All that is checked and built before a run; `start` is the whole FBP, `words` are the command's."""
 
+    options: ReconstructSettings
     problem: Problem
     solver: GpuAsyncRED
     start: Image
@@ -60,7 +61,9 @@ def write_report(folder: OutputFolder, setup: Setup, result: Result) -> str:
         folder.new_file("tuning.md").write_text(f"# What was tried ({tuned.method})\n\n{tuned.table()}", "utf-8")
         tuned.save_figure(folder.new_file("tuning.png"))
         folder.write_image("start.tif", np.asarray(tuned.image, np.float32))  # a replay begins there
-    folder.write_settings("settings.json", _settings(setup, result, scores))
+    folder.write_settings("run.json", _settings(setup, result, scores))
+    used = as_used(setup.options, setup.problem.facts, result.settings)
+    folder.new_file("settings.yaml").write_text(as_yaml(used, "asyncred reconstruct"), "utf-8")
     _write_figures(folder, setup, result, images, scores)
     return "\n".join([*_summary(result, scores), f"results in {folder.path}"])
 
@@ -120,7 +123,7 @@ def _settings(setup: Setup, result: Result, scores: Scores) -> dict[str, Any]:
     outcome = {"status": result.status.name, "sweeps": _last(result, "sweep"), "residual": _last(result, "residual")}
     outcome |= {"seconds": result.timings, "scores": scores, "notes": result.notes}
     return {
-        "command": shlex.join([Path(sys.argv[0]).name, *setup.words]),
+        "command": shlex.join(["asyncred", *setup.words]),
         "problem": {"name": setup.problem.name, **setup.problem.facts},
         "solver": dict(result.settings),
         "result": outcome,

@@ -14,7 +14,6 @@ from typing import NamedTuple, Protocol, final
 
 import numpy as np
 
-ORDERS = ("free", "ordered", "sync")
 SAMPLINGS = ("cyclic", "epoch", "uniform")
 
 

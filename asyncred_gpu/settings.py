@@ -13,9 +13,8 @@ import torch
 
 from .arrays import as_numpy
 from .blocks import BlockGrid, FloatArray, choose_block_shape
+from .choices import PRIORS
 
-# Whose solution is looked for: RED's, ∇g(x) + τ(x − D(x)) = 0, or plug-and-play's, x = D(x − ∇g(x)/τ).
-PRIORS = ("red", "pnp")
 # At least, if nobody names a shape: on the camera man (400², 90 angles) two workers on 4 blocks had 25.0 to 25.4 dB
 # after ten sweeps, on 8 26.2 to 26.3. Those in flight don't see each other.
 BLOCKS_A_WORKER = 4

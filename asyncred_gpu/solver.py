@@ -23,6 +23,7 @@ from .arrays import checksum
 from .automatic import Wanted, note_of
 from .blocks import FloatArray, IndexArray, halo_crop
 from .buffer import DoubleBuffer
+from .choices import ORDERS
 from .data_start import ITERATIONS, meet_data
 from .denoiser import DenoiserSettings, network_fingerprint, resolve_halo
 from .devices import check_device
@@ -39,7 +40,6 @@ from .runtime.cpu import CpuRuntime, available_cores
 from .runtime.cuda_setup import make_cuda_runtime
 from .runtime.spares import SpareWorkers
 from .scheduler import (
-    ORDERS,
     FreeScheduler,
     OrderedScheduler,
     Pattern,

@@ -13,12 +13,12 @@ import torch
 
 from asyncred_gpu import GpuAsyncRED, RadonCT, load_denoiser, tuning, warm_start
 from asyncred_gpu.baselines import gm_red
+from asyncred_gpu.cli.main import main
 from asyncred_gpu.denoiser import load_network
 from asyncred_gpu.family import DenoiserFamily
 from asyncred_gpu.models import ConditionalDnCNN, DnCNN, save_weights, weights_io
 from asyncred_gpu.models.training_settings import TrainingSettings
 from asyncred_gpu.operators.radon import project
-from asyncred_gpu.reconstruct import main
 
 from .helpers import blobs
 
@@ -206,28 +206,27 @@ def test_a_schedule_is_not_replayed_before_the_choice(one_process, weights, ct):
 def test_the_command_chooses_and_shows_what_it_tried(one_process, weights, quick_search, tmp_path, capsys):
     words = ["--size", "32", "--angles", "20", "--noise-db", "40", "--sweeps", "1", "--workers", "2", "--tau", "auto"]
     folder = tmp_path / "out"
-    assert main([*words, "--sigma", "auto", "--output", str(folder)]) == 0
+    assert main(["reconstruct", *words, "--sigma", "auto", "--output", str(folder)]) == 0
     said = capsys.readouterr()
     assert "gcv chose σ = " in said.out
     assert "trial 1: σ = 5" in said.err
     assert "| σ | τ | score |" in (folder / "tuning.md").read_text()
     assert (folder / "tuning.png").stat().st_size > 5000
     assert (folder / "start.tif").exists()
-    settings = json.loads((folder / "settings.json").read_text())
+    settings = json.loads((folder / "run.json").read_text())
     assert f"τ = {settings['solver']['tau']:.3g}" in said.out
     shutil.rmtree(folder)
-    assert main([*words, "--quiet", "--tuning", "discrepancy", "--output", str(folder)]) == 0
+    assert main(["reconstruct", *words, "--quiet", "--tuning", "discrepancy", "--output", str(folder)]) == 0
     assert capsys.readouterr().err == ""
     assert "discrepancy" in (folder / "tuning.md").read_text()
 
 
 def test_the_command_refuses_a_search_that_cannot_be(one_process, weights, tmp_path, capsys):
     words = ["--size", "32", "--angles", "20", "--tau", "auto", "--sigma", "auto", "--tuning", "discrepancy"]
-    assert main([*words, "--output", str(tmp_path / "out")]) == 2
+    assert main(["reconstruct", *words, "--output", str(tmp_path / "out")]) == 2
     assert "which every σ reaches with some τ" in capsys.readouterr().err
 
 
 def test_a_way_to_choose_without_anything_to_choose_is_refused(capsys):
-    with pytest.raises(SystemExit, match="2"):
-        main(["--tuning", "held-out"])
+    assert main(["reconstruct", "--tuning", "held-out"]) == 2
     assert "--tuning is how --tau auto and --sigma auto choose, and neither is given" in capsys.readouterr().err

@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 import tifffile
 
+from asyncred_gpu.cli.main import main as asyncred
 from asyncred_gpu.experiments import retina_image
 from asyncred_gpu.metrics import snr
 from asyncred_gpu.models import save_weights
 from asyncred_gpu.operators.radon import project
-from asyncred_gpu.reconstruct import main
 
 from .helpers import SHARED, needs, small_network
 
@@ -35,9 +35,14 @@ WRITTEN = {
     "reconstruction.tif",
     "reference.tif",
     "schedule.npz",
-    "settings.json",
+    "run.json",
+    "settings.yaml",
 }
 SMALL = ("--size", "64", "--angles", "48", "--sweeps", "3", "--workers", "1")
+
+
+def main(words: Sequence[str]) -> int:
+    return asyncred(["reconstruct", *words])
 
 
 @pytest.fixture
@@ -82,7 +87,7 @@ def test_a_simulated_scan_from_end_to_end(tmp_path: Path) -> None:
     assert f"results in {folder.relative_to(tmp_path)}" in out
     image, fbp, reference = (tifffile.imread(folder / f"{name}.tif") for name in ("reconstruction", "fbp", "reference"))
     np.testing.assert_array_equal(reference, retina_image(64))
-    scores = json.loads((folder / "settings.json").read_text())["result"]["scores"]
+    scores = json.loads((folder / "run.json").read_text())["result"]["scores"]
     assert scores["Async-RED"]["snr_db"] == pytest.approx(snr(image, reference), abs=1e-6)
     assert scores["FBP"]["snr_db"] == pytest.approx(snr(fbp, reference), abs=1e-6)
     assert scores["Async-RED"]["snr_db"] > scores["FBP"]["snr_db"] + 0.2
@@ -96,7 +101,7 @@ def test_a_measured_scan_from_end_to_end(tmp_path: Path) -> None:
     options = ["--input", str(scan), "--every", "2", "--size", "64", "--sweeps", "6", "--workers", "1"]
     assert main([*options, "--output", str(tmp_path / "run"), "--quiet"]) == 0
     assert {path.name for path in (tmp_path / "run").iterdir()} == WRITTEN - {"reference.tif"}
-    settings = json.loads((tmp_path / "run" / "settings.json").read_text())
+    settings = json.loads((tmp_path / "run" / "run.json").read_text())
     assert abs(settings["problem"]["center"] - 51.5) <= 0.5 < 51.5 - 95 / 2
     assert len(settings["problem"]["sha256_of_slice"]) == 64
     scores = settings["result"]["scores"]
@@ -108,14 +113,30 @@ def test_a_measured_scan_from_end_to_end(tmp_path: Path) -> None:
 def test_a_barrier_can_be_asked_for(tmp_path: Path, denoiser: tuple[str, str]) -> None:
     options = [*SMALL, *denoiser, "--order", "sync", "--quiet"]
     assert main([*options, "--output", str(tmp_path / "run")]) == 0
-    assert json.loads((tmp_path / "run" / "settings.json").read_text())["solver"]["order"] == "sync"
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["solver"]["order"] == "sync"
+
+
+def test_its_settings_repeat_a_run(tmp_path: Path, denoiser: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = write_scan(tmp_path / "scan.h5", center=51.5)
+    monkeypatch.chdir(tmp_path)
+    options = ["scan.h5", "--size", "64", "--sweeps", "2", "--workers", "2", "--order", "ordered", "--block", "20x32"]
+    assert main([*options, *denoiser, "--output", "first", "--quiet"]) == 0
+    monkeypatch.chdir(scan.parent.parent)  # its paths hold from anywhere
+    again = ["--config", str(tmp_path / "first" / "settings.yaml"), "--output", str(tmp_path / "again"), "--quiet"]
+    assert main(again) == 0
+    one, two = (tifffile.imread(tmp_path / name / "reconstruction.tif") for name in ("first", "again"))
+    np.testing.assert_array_equal(one, two)
+    first, second = ((tmp_path / name / "settings.yaml").read_text() for name in ("first", "again"))
+    assert first == second
+    assert main([*again[:3], str(tmp_path / "other"), "--quiet", "--seed", "1"]) == 0
+    assert not np.array_equal(one, tifffile.imread(tmp_path / "other" / "reconstruction.tif"))
 
 
 @needs("tooth.h5")
 def test_the_real_scan_predicts_what_was_left_out_better_than_fbp(tmp_path: Path) -> None:
     options = ["--input", str(SHARED / "tooth.h5"), "--every", "2", "--sweeps", "3", "--quiet"]
     assert main([*options, "--output", str(tmp_path / "run")]) == 0
-    settings = json.loads((tmp_path / "run" / "settings.json").read_text())
+    settings = json.loads((tmp_path / "run" / "run.json").read_text())
     assert abs(settings["problem"]["center"] - 296) <= 2
     scores = settings["result"]["scores"]
     assert scores["Async-RED"]["prediction_error"] < 0.9 * scores["FBP"]["prediction_error"]
@@ -128,7 +149,7 @@ def test_nothing_is_overwritten(tmp_path: Path, denoiser: tuple[str, str], capsy
     capsys.readouterr()
     assert main(arguments) == 2
     err = capsys.readouterr().err
-    assert "run holds 8 files already" in err and "nothing is overwritten" in err
+    assert "run holds 9 files already" in err and "nothing is overwritten" in err
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in (tmp_path / "run").iterdir()} == before
 
 
@@ -143,7 +164,7 @@ def test_interrupted_it_leaves_nothing_behind(tmp_path: Path, denoiser: tuple[st
     begun = time.monotonic()
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert err == "interrupted: the workers have ended.\n"
+    assert err == "interrupted: the workers have ended; what was written before stays.\n"
     assert time.monotonic() - begun < 20
     assert list(tmp_path.iterdir()) == []
 
@@ -170,8 +191,8 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "slice of a simulation": (["--slice", "1"], "--slice and --center auto are for a measured scan"),
     "step": (["--step", "fast"], "--step: 'fast' isn't a number, nor preconditioned or block or global or theory"),
     "scale": (["--intensity-scale", "0"], "--intensity-scale: 0 is out of range, it takes more than 0"),
-    "order": (["--order", "sideways"], "--order: invalid choice: 'sideways'"),
-    "unknown option": (["--colour"], "unrecognized arguments: --colour"),
+    "order": (["--order", "sideways"], "--order: 'sideways' isn't known, it takes one of free, ordered, sync"),
+    "unknown option": (["--colour"], "No such option '--colour'"),
     "no denoiser": (["--denoiser", "absent.npz"], "denoiser='absent.npz' is neither a shipped denoiser"),
     "sigma": (["--denoiser", "dncnn", "--sigma", "77"], "'dncnn' has no weights for sigma=77"),
     "no input": (["--input", "absent.h5"], "absent.h5 doesn't exist"),
@@ -191,10 +212,7 @@ def test_what_cannot_be_is_refused_before_work_starts(
     arguments, message = REFUSED[kind]
     monkeypatch.chdir(tmp_path)
     base = [] if "--input" in arguments else SMALL
-    try:
-        status = main([*base, *denoiser, *arguments])
-    except SystemExit as leave:  # argparse ends that way
-        status = int(leave.code or 0)
+    status = main([*base, *denoiser, *arguments])
     out, err = capsys.readouterr()
     assert (status, out) == (2, "")
     assert message in err

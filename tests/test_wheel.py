@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCES = ["pyproject.toml", "setup.cfg", "README.md", "LICENSE", "asyncred_gpu", "kernels", "models"]
 PACKAGE_DATA = "[options.package_data]"
-LISTED = "packages =\n    asyncred_gpu\n    asyncred_gpu.runtime\n    asyncred_gpu.operators\n    asyncred_gpu.io\n"
+LISTED = "packages =\n    asyncred_gpu\n    asyncred_gpu.cli\n    asyncred_gpu.config\n"
 
 pytestmark = pytest.mark.skipif(
     int(version("setuptools").split(".")[0]) < 77,
@@ -47,7 +47,7 @@ def built(sources: Path, into: Path) -> set[str]:
 def expected(sources: Path) -> set[str]:
     """What must be inside: all code, and every file of models/weights."""
     inside = {"asyncred_gpu": "asyncred_gpu", "kernels": "asyncred_gpu/kernels", "models": "asyncred_gpu/models"}
-    suffixes = {".py", ".typed", ".cu", ".cuh", ".h", ".cpp"}
+    suffixes = {".py", ".typed", ".pyi", ".cu", ".cuh", ".h", ".cpp"}
     return {
         f"{target}/{path.relative_to(sources / folder).as_posix()}"
         for folder, target in inside.items()
@@ -77,6 +77,6 @@ def test_the_wheel_holds_the_package_and_nothing_else(tmp_path, found, instead):
 
 def test_what_is_expected_has_the_weights_and_the_marker_of_types():
     wanted = expected(ROOT)
-    assert "asyncred_gpu/py.typed" in wanted
+    assert {"asyncred_gpu/py.typed", "asyncred_gpu/__init__.pyi"} <= wanted
     assert "asyncred_gpu/models/weights/dncnn_sigma5.safetensors" in wanted
     assert not {name for name in wanted if name.startswith(("kernels/", "models/"))}

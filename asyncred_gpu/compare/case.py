@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from ..blocks import BlockGrid, FloatArray
+from ..config.comparison import CompareSettings
 from ..experiments import LARGEST_SIZE, SMALLEST_SIZE, Problem, prediction_error, retina_image
 from ..operators.base import BlockOperator
 from ..operators.gaussian import gaussian_matrices, measure_blocks
@@ -69,7 +69,7 @@ class Case:
             _ = operator.lipschitz, operator.fingerprint
 
 
-def make_case(options: argparse.Namespace, network: nn.Module, most_workers: int) -> Case:
+def make_case(options: CompareSettings, network: nn.Module, most_workers: int) -> Case:
     """Read or simulate the data and build the operator.
 
     Args:
@@ -80,8 +80,8 @@ def make_case(options: argparse.Namespace, network: nn.Module, most_workers: int
     return _cs_case(options, network) if options.problem == "cs" else _ct_case(options, network, most_workers)
 
 
-def _ct_case(options: argparse.Namespace, network: nn.Module, most_workers: int) -> Case:
-    problem = ct_problem(options)
+def _ct_case(options: CompareSettings, network: nn.Module, most_workers: int) -> Case:
+    problem = ct_problem(options, options.seed)
     views, measured = problem.measured, options.input is not None
     scan = RadonCT(views.sinogram, views.angles, problem.image_shape, center=problem.center)
     operator = scan.with_blocks(make_grid(options.block, scan.grid, most_workers, fixed=False))
@@ -108,7 +108,7 @@ def _ct_case(options: argparse.Namespace, network: nn.Module, most_workers: int)
     )
 
 
-def _cs_case(options: argparse.Namespace, network: nn.Module) -> Case:
+def _cs_case(options: CompareSettings, network: nn.Module) -> Case:
     size = options.size or CS_SIZE
     if not SMALLEST_SIZE <= size <= LARGEST_SIZE:
         raise ValueError(f"size={size} can't be. Pass {SMALLEST_SIZE} to {LARGEST_SIZE} pixels a side.")
@@ -124,10 +124,15 @@ def _cs_case(options: argparse.Namespace, network: nn.Module) -> Case:
     matrices = gaussian_matrices(len(grid), count, height * width, options.seed)
     measured = measure_blocks(image, matrices, grid.block_shape, noise_db, options.seed + 1)
     operator = BlockCS(measured, matrices, grid.image_shape, grid.block_shape)
-    settings = {"tau": options.tau or CS_TAU, "intensity_scale": 1.0, "field_of_view": None, "seed": options.seed}
+    settings: dict[str, Any] = {
+        "tau": options.tau or CS_TAU,
+        "intensity_scale": 1.0,
+        "field_of_view": None,
+        "seed": options.seed,
+    }
 
     def start(workers: int) -> FloatArray:
-        few = {"num_workers": workers, "device": "cpu", "seed": options.seed}
+        few: dict[str, Any] = {"num_workers": workers, "device": "cpu", "seed": options.seed}
         found: FloatArray = warm_start(
             operator, network, settings["tau"], intensity_scale=1.0, x0="least-squares", **few
         )

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from ..blocks import FloatArray
 from ..metrics import snr
@@ -56,7 +54,7 @@ class Comparison:
 
     @property
     def command(self) -> str:
-        return shlex.join([Path(sys.argv[0]).name, *self.words])
+        return shlex.join(["asyncred", *self.words])
 
 
 def load_average() -> float | None:

@@ -1,22 +1,22 @@
-"""scripts/compare_modes.py: from its options to a folder with the table, the figures and the histories.
+"""`asyncred compare`: from its settings to a folder with the table, the figures and the histories.
 
 Exit statuses: 0 done, 1 a mode that failed or diverged, 2 refused before it began, 130 interrupted.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..blocks import FloatArray
+from ..config.comparison import CompareSettings
+from ..config.repeat import as_given, as_yaml
 from ..denoiser import load_denoiser
 from ..devices import DeviceError
 from ..io import OutputFolder
-from ..options import begin
-from ..reconstruct import FAILED, INTERRUPTED, REFUSED
+from ..reconstruct import FAILED, REFUSED
 from ..runtime.base import WorkerError
 from ..runtime.spares import SpareWorkers
 from .case import CS_SIZE, Case, make_case
@@ -24,7 +24,6 @@ from .comparison import Comparison, load_average
 from .machine import Machine, find_machine
 from .modes import Mode, Outcome, Plan, attempt
 from .numbers import last
-from .options import parse
 from .report import write_figures, write_tables
 from .speedup import GPU_WORKERS, Ladder, make_ladders
 
@@ -42,17 +41,8 @@ class Setup:
     ladders: list[Ladder]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; the exit status is returned, errors are one message without a traceback."""
-    words = begin(arguments)
-    options = parse(list(words))
-    try:
-        return _run(options, words)
-    except KeyboardInterrupt:
-        return _fail("interrupted: the workers have ended; what was written before stays.", INTERRUPTED)
-
-
-def _run(options: argparse.Namespace, words: tuple[str, ...]) -> int:
+def compare_modes(options: CompareSettings, words: Sequence[str]) -> int:
+    """The whole command; the exit status is returned, errors are one message on standard error."""
     try:
         folder = OutputFolder(options.output, f"compare-{_name(options)}", PANELS * _side(options) ** 2)
     except (OSError, ValueError) as error:
@@ -60,6 +50,7 @@ def _run(options: argparse.Namespace, words: tuple[str, ...]) -> int:
     with folder:
         try:
             setup = prepare(options)
+            folder.new_file("settings.yaml").write_text(as_yaml(as_given(options), "asyncred compare"), "utf-8")
         except (OSError, ValueError, TypeError, MemoryError, DeviceError) as error:
             return _fail(f"error: {error}", REFUSED)
         _say(setup.case.title)
@@ -80,7 +71,7 @@ def _run(options: argparse.Namespace, words: tuple[str, ...]) -> int:
     return 0 if comparison.complete else FAILED
 
 
-def prepare(options: argparse.Namespace) -> Setup:
+def prepare(options: CompareSettings) -> Setup:
     """Look for GPUs, read or simulate the data, build every solver; whatever can't be is refused here."""
     network = load_denoiser(options.denoiser, sigma=options.sigma)
     machine = find_machine(options.device)
@@ -91,7 +82,7 @@ def prepare(options: argparse.Namespace) -> Setup:
     return Setup(machine, case, plan, ladders)
 
 
-def compare(setup: Setup, options: argparse.Namespace, words: tuple[str, ...], folder: OutputFolder) -> Comparison:
+def compare(setup: Setup, options: CompareSettings, words: Sequence[str], folder: OutputFolder) -> Comparison:
     """Run the modes one after the other, and keep each one's history as soon as it is there."""
     case, load = setup.case, load_average()
     begun = time.perf_counter()
@@ -105,7 +96,7 @@ def compare(setup: Setup, options: argparse.Namespace, words: tuple[str, ...], f
     with SpareWorkers() as spares:
         for ladder in setup.ladders:
             ladder.climb(start, options.speedup_sweeps, spares, _say)
-    return Comparison(case, setup.machine, start, outcomes, setup.ladders, beforehand, load, words)
+    return Comparison(case, setup.machine, start, outcomes, setup.ladders, beforehand, load, tuple(words))
 
 
 def _tried(mode: Mode, case: Case, start: FloatArray, sweeps: int, folder: OutputFolder) -> Outcome:
@@ -121,13 +112,13 @@ def _tried(mode: Mode, case: Case, start: FloatArray, sweeps: int, folder: Outpu
     return outcome
 
 
-def _name(options: argparse.Namespace) -> str:
+def _name(options: CompareSettings) -> str:
     if options.input is not None:
         return str(options.input.stem)
     return "retina-cs" if options.problem == "cs" else "retina"
 
 
-def _side(options: argparse.Namespace) -> int:
+def _side(options: CompareSettings) -> int:
     usual = CS_SIZE if options.problem == "cs" else 800 if options.input is None else 4096
     return int(options.size or usual)
 

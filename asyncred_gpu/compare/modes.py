@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import torch
 
 from ..baselines import bc_red, gm_red
 from ..blocks import FloatArray
+from ..config.comparison import CompareSettings
 from ..method import BLOCK_METHOD
 from ..result import Result, Status
 from ..solver import GPU_WORKERS, GpuAsyncRED
@@ -74,7 +74,7 @@ class Plan:
         ValueError: settings that can't be.
     """
 
-    def __init__(self, case: Case, machine: Machine, options: argparse.Namespace) -> None:
+    def __init__(self, case: Case, machine: Machine, options: CompareSettings) -> None:
         self._case = case
         self._machine = machine
         self._options = options

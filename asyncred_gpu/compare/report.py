@@ -25,7 +25,7 @@ def write_tables(folder: OutputFolder, comparison: Comparison) -> str:
     path.write_text("\n\n".join([title, f"{command}  \n{comparison.machine.line}", *tables]) + "\n", encoding="utf-8")
     if comparison.ladders:
         folder.write_history("speedup.csv", _rungs(comparison.ladders))
-    folder.write_settings("settings.json", _settings(comparison))
+    folder.write_settings("run.json", _settings(comparison))
     return "\n\n".join(tables)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from torch import nn
 
 from ..blocks import FloatArray
+from ..choices import CRITERIA
 from ..denoiser import load_network
 from ..family import SHIPPED, DenoiserFamily
 from ..operators.radon import RadonCT
@@ -35,7 +36,6 @@ from .trial import Trial
 from .trials import Budget, Trials
 from .tuned import Tuned
 
-METHODS = ("gcv", "held-out", "discrepancy", "reference")
 # Four a decade: beside the best one the SNR is within about 0.3 dB.
 TAUS = tuple(float(f"{10.0**power:.3g}") for power in np.arange(-3.0, 0.01, 0.25))
 TAU_TO_BEGIN = 0.05
@@ -96,7 +96,7 @@ def tune(
             f"operator is a {type(operator).__name__}, whose σ and τ can't be chosen: that takes its methods forward, "
             "with_measurements and restricted, as RadonCT and BlockCS have them. Pass tau as a number."
         )
-    check_choice("method", method, METHODS)
+    check_choice("method", method, CRITERIA)
     check_callbacks(callbacks)
     network = _networks(denoiser, sigmas)
     # On a GPU what comes before a run, and the predictions A x, are computed there.

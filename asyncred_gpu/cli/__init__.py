@@ -1,0 +1,1 @@
+"""The command `asyncred`, from words to settings (config/) to whoever does the work."""

@@ -1,0 +1,76 @@
+"""The command `asyncred`: which commands there are, each imported when it is used."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import rich_click as click
+
+from .. import __version__
+from ..config.read import SettingsError
+from .command import Interrupted
+
+REFUSED, INTERRUPTED = 2, 130
+
+# Each is a module of this package, whose `command` it is; what takes long to import, they import when they run.
+COMMANDS = ("reconstruct", "compare")
+
+
+def _show_version(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        print(f"asyncred_gpu {__version__}")
+        context.exit()
+
+
+class Commands(click.RichGroup):
+    """Those of COMMANDS."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"{__package__}.{name}").command
+        return command
+
+
+group = Commands(
+    name="asyncred",
+    help="Reconstruct images from measurements by asynchronous regularization by denoising (Async-RED).",
+    params=[
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_show_version,
+            help="Print the version.",
+        )
+    ],
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status is returned, errors are one message without a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without ‖ shows ? instead
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        status = group.main(words, prog_name="asyncred", standalone_mode=False, obj=tuple(words))
+    except SettingsError as error:
+        return _say(f"error: {error} See asyncred --help.", REFUSED)
+    except click.ClickException as error:
+        return _say(f"error: {' '.join(error.format_message().split())} See asyncred --help.", REFUSED)
+    except (Interrupted, click.Abort):
+        return _say("interrupted: the workers have ended; what was written before stays.", INTERRUPTED)
+    return status if isinstance(status, int) else 0
+
+
+def _say(message: str, status: int) -> int:
+    print(message, file=sys.stderr)
+    return status

@@ -1,0 +1,1 @@
+"""Settings, declared once: for the command line, YAML files and the documents. What they do is the solver's matter."""

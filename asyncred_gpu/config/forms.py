@@ -1,0 +1,137 @@
+"""How a setting is written, on the command line and in a YAML file alike, and what is said of one that can't be.
+
+A form is an annotation: it reads text into a value, and says how the value is shown in `--help`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BeforeValidator, Field
+from pydantic.fields import FieldInfo
+
+from ..choices import CRITERIA, METHODS, ORDERS, PRECISIONS, PRIORS, Criterion, MethodName, Order, Precision, Prior
+from ..options import block_shape, devices, number, number_or, whole
+
+# Of words in --help; a longer one leaves the descriptions no room, and they name the words themselves.
+LONGEST_LIST = 18
+
+
+@dataclass(frozen=True)
+class Form:
+    """metavar: what stands for the value in `--help`. words: what completes it in a shell."""
+
+    metavar: str
+    words: tuple[str, ...] = ()
+
+
+def _reader(convert: Callable[[str], Any]) -> BeforeValidator:
+    """From text, or from what YAML made of it."""
+
+    def read(value: Any) -> Any:
+        if value is None or isinstance(value, tuple | Path):
+            return value
+        try:
+            if isinstance(value, list):  # [200, 150] for 200x150, [cuda:0, cuda:1] for cuda:0,cuda:1
+                return convert(_joined(value, convert))
+            return convert(value if isinstance(value, str) else repr(value))
+        except argparse.ArgumentTypeError as error:
+            raise ValueError(str(error)) from None
+
+    return BeforeValidator(read)
+
+
+def _joined(values: list[Any], convert: Callable[[str], Any]) -> str:
+    return ("x" if convert is block_shape else ",").join(str(value) for value in values)
+
+
+def one_of(words: tuple[str, ...]) -> Callable[[str], str]:
+    """One of a few words."""
+
+    def convert(text: str) -> str:
+        if text not in words:
+            raise argparse.ArgumentTypeError(f"{text!r} isn't known, it takes one of {', '.join(words)}")
+        return text
+
+    return convert
+
+
+def wholes(text: str) -> list[int]:
+    """Whole numbers with commas between them, each 1 or more."""
+    return [whole(1)(part.strip()) for part in text.split(",")]
+
+
+def path(text: str) -> Path:
+    """A path that could be one."""
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} isn't a path")
+    return Path(text).expanduser()
+
+
+def _choice(words: tuple[str, ...]) -> tuple[BeforeValidator, Form]:
+    listed = "|".join(words)
+    return _reader(one_of(words)), Form(listed if len(listed) <= LONGEST_LIST else "WORD", words)
+
+
+_ORDER, _METHOD, _PRIOR = _choice(ORDERS), _choice(METHODS), _choice(PRIORS)
+_PRECISION, _CRITERION = _choice(PRECISIONS), _choice(CRITERIA[:-1])
+_FIELD, _PROBLEM = _choice(("circle", "none")), _choice(("ct", "cs"))
+
+Whole0 = Annotated[int, _reader(whole(0)), Form("N")]
+Whole1 = Annotated[int, _reader(whole(1)), Form("N")]
+Real = Annotated[float, _reader(number()), Form("X")]
+Positive = Annotated[float, _reader(number(above=0)), Form("X")]
+NotNegative = Annotated[float, _reader(number(least=0)), Form("X")]
+AtLeast1 = Annotated[float, _reader(number(least=1)), Form("X")]
+RealOrAuto = Annotated[float | str, _reader(number_or("auto")), Form("X|auto", ("auto",))]
+PositiveOrAuto = Annotated[float | str, _reader(number_or("auto", above=0)), Form("X|auto", ("auto",))]
+StepRule = Annotated[
+    float | str,
+    _reader(number_or("preconditioned", "block", "global", "theory", above=0)),
+    Form("RULE|X", ("preconditioned", "block", "global", "theory")),
+]
+Wholes = Annotated[list[int], _reader(wholes), Form("N,N…")]
+BlockShape = Annotated[tuple[int, int], _reader(block_shape), Form("ROWSxCOLS")]
+Devices = Annotated[str | list[str], _reader(devices), Form("DEVICES", ("auto", "cpu", "cuda"))]
+FilePath = Annotated[Path, _reader(path), Form("PATH")]
+Word = Annotated[str, Form("WORD")]
+OrderWord = Annotated[Order, _ORDER[0], _ORDER[1]]
+MethodWord = Annotated[MethodName, _METHOD[0], _METHOD[1]]
+PriorWord = Annotated[Prior, _PRIOR[0], _PRIOR[1]]
+PrecisionWord = Annotated[Precision, _PRECISION[0], _PRECISION[1]]
+CriterionWord = Annotated[Criterion, _CRITERION[0], _CRITERION[1]]
+ProblemWord = Annotated[str, _PROBLEM[0], _PROBLEM[1]]
+FieldOfViewWord = Annotated[str, _FIELD[0], _FIELD[1]]
+
+
+def setting(default: Any, help: str, shown: str) -> Any:
+    """A field of a settings class.
+
+    Args:
+        default: None where what it stands for depends on the rest.
+        help: a phrase. shown: the default, for people.
+    """
+    return Field(default=default, description=help, json_schema_extra={"shown": shown})
+
+
+def form_of(field: FieldInfo) -> Form | None:
+    """How the field is written; None for a switch."""
+    found = _forms(field.metadata, field.annotation)
+    return found[0] if found else None
+
+
+def _forms(metadata: list[Any], annotation: Any) -> list[Form]:
+    here = [item for item in metadata if isinstance(item, Form)]
+    if here or annotation is None:
+        return here
+    if get_origin(annotation) is Annotated:
+        inner, *more = get_args(annotation)
+        return _forms(more, inner)
+    if get_origin(annotation) in (Union, types.UnionType):
+        return [form for part in get_args(annotation) for form in _forms([], part)]
+    return []

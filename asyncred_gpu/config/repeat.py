@@ -1,0 +1,59 @@
+"""A run's settings as they were used, for the YAML file beside its results: `--config` repeats the run."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from .. import __version__
+from .settings import ReconstructSettings, Settings
+
+# Of the call, not of the result.
+LEFT_OUT = {"output", "quiet"}
+
+
+def as_used(settings: ReconstructSettings, facts: Mapping[str, Any], solver: Mapping[str, Any]) -> dict[str, Any]:
+    """What was given, and what stood for the defaults that depend on the data or the machine.
+
+    How blocks move is left to `method` unless it was given, and what was "auto" is chosen again.
+
+    Args:
+        facts: of the problem: size, center, … solver: settings as they were used, of the result.
+    """
+    used = {name: facts[name] for name in ("size", "angles", "detectors", "noise_db") if name in facts}
+    if settings.input is not None:
+        used = {"size": facts["size"], "slice": facts["slice"]}
+    used["center"] = facts["center"]
+    used |= {"workers": solver["num_workers"], "block": list(solver["block_shape"])}
+    used |= {name: solver[name] for name in ("max_staleness", "precision", "device") if name in solver}
+    if settings.tau != "auto":
+        used["tau"] = solver["tau"]
+    if Path(settings.denoiser).exists():
+        used["denoiser"] = Path(settings.denoiser).absolute()
+    found = as_given(settings) | used
+    return {name: _plain(found[name]) for name in type(settings).model_fields if name in found}
+
+
+def as_given(settings: Settings) -> dict[str, Any]:
+    """What isn't left to its default, and the defaults that don't depend on anything."""
+    found = settings.model_dump(exclude=LEFT_OUT, exclude_none=True)
+    if found.get("input") is not None:
+        found["input"] = found["input"].absolute()
+    return {name: _plain(value) for name, value in found.items()}
+
+
+def as_yaml(values: Mapping[str, Any], command: str) -> str:
+    """The file's text."""
+    text = io.StringIO()
+    YAML().dump(dict(values), text)
+    return f"# asyncred_gpu {__version__}. This repeats the run: {command} --config FILE\n{text.getvalue()}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,171 @@
+"""What can be set, each once: the command line's options, the keys of a YAML file, and the documents' tables.
+
+None stands for a default that depends on the rest. Names are those of `GpuAsyncRED` where it has them.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from .forms import (
+    AtLeast1,
+    BlockShape,
+    CriterionWord,
+    Devices,
+    FieldOfViewWord,
+    FilePath,
+    MethodWord,
+    NotNegative,
+    OrderWord,
+    Positive,
+    PositiveOrAuto,
+    PrecisionWord,
+    PriorWord,
+    Real,
+    RealOrAuto,
+    StepRule,
+    Whole0,
+    Whole1,
+    Word,
+    setting,
+)
+
+SIMULATED_ONLY = ("angles", "detectors", "noise_db")
+SCAN_ONLY = ("slice",)
+
+
+class Settings(BaseModel):
+    """Checked when made; unknown names are refused. `section` is the heading of what the class declares.
+
+    Of several bases the last one's settings come first.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    section: ClassVar[str] = ""
+
+
+class DataSettings(Settings):
+    """Of a CT scan, simulated or measured."""
+
+    section: ClassVar[str] = "data"
+
+    input: FilePath | None = setting(None, "a Data Exchange scan", "a simulated one")
+    slice: Whole0 | None = setting(None, "row of the scan", "0")
+    center: RealOrAuto | None = setting(None, "rotation axis in detectors, or auto", "scan: auto")
+    every: Whole1 = setting(1, "use every n-th projection only", "1")
+    size: Whole1 | None = setting(None, "pixels a side", "800; scan: its detectors")
+    angles: Whole1 | None = setting(None, "simulated projections over 180 degrees", "180")
+    detectors: Whole1 | None = setting(None, "simulated detectors", "the image's diagonal")
+    noise_db: Real | None = setting(None, "input SNR of the simulated scan in dB", "70")
+
+    @model_validator(mode="after")
+    def _one_kind_of_scan(self) -> Self:
+        """Refuse what shapes a simulation for a measured scan, and the other way round."""
+        if self.input is not None:
+            given = [option_name(name) for name in SIMULATED_ONLY if getattr(self, name) is not None]
+            if given:
+                raise ValueError(
+                    f"{', '.join(given)} shape the simulated scan, but --input is a measured one. Leave them out, or "
+                    "use --every to take fewer projections"
+                )
+        elif self.slice is not None or self.center == "auto":
+            raise ValueError("--slice and --center auto are for a measured scan. Pass --input FILE.h5")
+        return self
+
+
+class MethodSettings(Settings):
+    """What image is looked for, and how it is come to."""
+
+    section: ClassVar[str] = "method"
+
+    tau: PositiveOrAuto | None = setting(
+        None,
+        "strength of the regularization, or auto: chosen from the measurements",
+        "0.0025; scan: 0.05; half of that with --prior pnp",
+    )
+    denoiser: Word = setting("dncnn", "a shipped denoiser, or a file of weights", "dncnn")
+    sigma: PositiveOrAuto = setting(
+        5.0, "noise level of the shipped denoiser, of 255, or auto: chosen from the measurements", "5"
+    )
+    tuning: CriterionWord | None = setting(
+        None,
+        "how auto chooses: gcv, by generalized cross-validation; held-out, by predicting left-out angles; discrepancy, "
+        "by a residual as large as the noise",
+        "gcv",
+    )
+    sweeps: Positive = setting(12.0, "sweeps at most", "12")
+    tol: Positive | None = setting(None, "stop at this ‖G‖²/‖G₀‖²", "never")
+    time_limit: Positive | None = setting(None, "stop after these seconds, a search for auto not among them", "never")
+    minibatch: Whole1 | None = setting(None, "angles a gradient uses", "all")
+    method: MethodWord = setting(
+        "fast",
+        "fast, or paper: exactly what the paper's theorems cover; the image is the same in the end",
+        "fast",
+    )
+    step: StepRule | None = setting(
+        None, "preconditioned, block, global, theory, or a number", "fast: preconditioned; paper: theory"
+    )
+    momentum: NotNegative | None = setting(
+        None,
+        "heavy ball of a block",
+        "fast: 0.5 with data updates, else block 0.8, preconditioned 0.3, 0 with over half of the blocks in flight; "
+        "paper: 0",
+    )
+    continuation: AtLeast1 | None = setting(
+        None,
+        "the denoiser begins so much stronger, and weakens every sweep, to a quarter, or to half without data updates",
+        "fast: 4, without data updates 1 to 16, by the start; paper: 1",
+    )
+    data_updates: Whole0 | None = setting(
+        None,
+        "updates of the data term alone after each that asks the denoiser",
+        "fast: 3, with --prior pnp 4, more where tau is small; else 0",
+    )
+    prior: PriorWord = setting(
+        "red", "red, or pnp: to plug-and-play ADMM's solution instead, often higher at half of red's tau", "red"
+    )
+    intensity_scale: PositiveOrAuto | None = setting(None, "what counts as 1 to the denoiser, or auto", "auto")
+    nonnegative: bool = setting(False, "clip at zero", "no")
+    field_of_view: FieldOfViewWord | None = setting(
+        None, "pixels outside are zero, so the object must lie inside", "none; scan: circle"
+    )
+
+    @model_validator(mode="after")
+    def _tuning_has_something_to_choose(self) -> Self:
+        if self.tuning is not None and "auto" not in (self.tau, self.sigma):
+            raise ValueError(
+                "--tuning is how --tau auto and --sigma auto choose, and neither is given. Pass one, or leave it out"
+            )
+        return self
+
+
+class RunSettings(Settings):
+    """Where and in which order it is computed, and where the results go."""
+
+    section: ClassVar[str] = "run"
+
+    workers: Whole1 | None = setting(None, "updates at a time", "cores")
+    max_staleness: Whole0 | None = setting(
+        None, "commits between a read and its commit at most", "max(4 workers, blocks)"
+    )
+    order: OrderWord = setting("free", "ordered: the same image each time; sync: a barrier a round", "free")
+    block: BlockShape | None = setting(None, "of a block, or one number", "chosen")
+    blocks_per_launch: Whole1 | None = setting(None, "updates a worker takes at a time", "1")
+    precision: PrecisionWord = setting(
+        "auto", "of the denoiser: auto, float32, bfloat16, on a GPU also tf32 and float16", "auto"
+    )
+    device: Devices = setting("auto", "auto, cpu, cuda, cuda:N, cuda:N,cuda:M…", "auto")
+    seed: Whole0 = setting(0, "of the noise and of the order of blocks", "0")
+    output: FilePath | None = setting(None, "new or empty folder", "outputs/NAME-TIME")
+    quiet: bool = setting(False, "print nothing but errors", "no")
+
+
+class ReconstructSettings(RunSettings, MethodSettings, DataSettings):
+    """Of `asyncred reconstruct`."""
+
+
+def option_name(name: str) -> str:
+    """The option of a setting on the command line."""
+    return f"--{name.replace('_', '-')}"
