@@ -84,8 +84,13 @@ def decide(names: tuple[str, ...], found: Found) -> tuple[str, ...]:
 
 def why_no_gpu(found: Found) -> str | None:
     """What keeps torch's current GPU from being used, or None if nothing does."""
-    problems = _problems(found, (f"cuda:{found.current}",))
+    problems = gpu_problems(found)
     return _listed([problem.found for problem in problems]) if problems else None
+
+
+def gpu_problems(found: Found) -> list[Problem]:
+    """What keeps torch's current GPU from being used, in the order to mend it."""
+    return _problems(found, (f"cuda:{found.current}",))
 
 
 def _problems(found: Found, devices: tuple[str, ...]) -> list[Problem]:
