@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage import color, data, transform
 
-from .io import estimate_center, read_scan
+from .io import Reading, estimate_center, read_scan
 from .operators.radon import RadonCT, project
 
 Image = NDArray[np.float32]
@@ -112,17 +112,19 @@ def scan_problem(
     center: float | str = "auto",
     size: int | None = None,
     every: int = 1,
+    reading: Reading | None = None,
 ) -> Problem:
-    """One slice of a Data Exchange scan; with `every` > 1 the other projections are left out, to be predicted.
+    """One slice of a measured scan; with `every` > 1 the other projections are left out, to be predicted.
 
     Args:
-        path: the HDF5 file.
+        path: a file of any format that `open_projections` reads.
         slice_index: its row.
         center: detector coordinate of the rotation axis, or "auto": estimated from the projections that are kept.
         size: pixels a side; default: the number of detectors.
         every: keep every n-th projection.
+        reading: what the file doesn't say of itself.
     """
-    scan = read_scan(path, slice_index)
+    scan = read_scan(path, slice_index, reading)
     measured, left_out = split_views(Views(scan.sinogram, scan.angles), every)
     detectors = scan.sinogram.shape[1]
     middle = estimate_center(measured.sinogram, measured.angles) if center == "auto" else float(center)

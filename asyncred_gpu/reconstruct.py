@@ -14,7 +14,7 @@ from .denoiser import load_denoiser
 from .devices import DeviceError
 from .display import RunDisplay
 from .experiments import Problem, retina_problem, scan_problem
-from .io import OutputFolder
+from .io import OutputFolder, Reading
 from .operators.radon import RadonCT
 from .report import Setup, write_report
 from .result import Result, Status
@@ -97,10 +97,17 @@ def ct_problem(options: DataSettings, seed: int) -> Problem:
     """The scan that the options of data name, read or simulated."""
     if options.input is not None:
         center = "auto" if options.center is None else options.center
-        return scan_problem(options.input, options.slice or 0, center, options.size, options.every)
+        row = options.slice or 0
+        return scan_problem(options.input, row, center, options.size, options.every, reading_of(options))
     given = {name: getattr(options, name) for name in ("size", "angles", "detectors", "noise_db", "center")}
     given = {name: value for name, value in given.items() if value is not None}
     return retina_problem(**given, every=options.every, seed=seed)
+
+
+def reading_of(options: DataSettings) -> Reading:
+    """What is said of the scan's file."""
+    names = ("dataset", "axes", "theta", "white", "dark", "values")
+    return Reading(**{name: getattr(options, name) for name in names})
 
 
 def _solver_arguments(options: ReconstructSettings) -> dict[str, Any]:

@@ -388,7 +388,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "momentum": (["--momentum", "1"], "momentum=1.0 can't be. Pass a number >= 0 and < 1"),
     "precision": (["--precision", "float16"], "precision='float16' isn't available on the CPU"),
     "every": (["--every", "15"], "every=15 keeps too little of 20 projections"),
-    "centre of a simulation": (["--center", "auto"], "--slice and --center auto are for a measured scan"),
+    "centre of a simulation": (["--center", "auto"], "--center auto is for a measured scan"),
     "ratio of a scan": (["--ratio", "0.5"], "--ratio doesn't go with --problem ct"),
     "angles of no scan": (["--problem", "cs"], "--angles doesn't go with --problem cs. Leave it out"),
     "view of no scan": (["--problem", "cs", "--field-of-view", "none"], "--field-of-view doesn't go with --problem cs"),

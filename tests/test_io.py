@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from asyncred_gpu.io import read_scan
-from asyncred_gpu.io.dataexchange import MIN_TRANSMISSION, line_integrals
+from asyncred_gpu.io.correction import MIN_TRANSMISSION, line_integrals
 
 TOOTH = Path(__file__).parents[2] / "shared" / "data" / "tooth.h5"
 ANGLES, ROWS, DETECTORS = 20, 3, 32
@@ -126,7 +126,7 @@ BAD_CONTENT: dict[str, tuple[dict[str, Any], str]] = {
     "NaN": ({"data": broken("data", (1, 0, slice(3)), np.nan)}, "exchange/data has 3 NaN or infinite values of 640"),
     "infinite": ({"data_white": broken("data_white", (0, 0, 1), np.inf)}, "exchange/data_white has 1 NaN or infinite"),
     "NaN angle": ({"theta": broken("theta", 2, np.nan)}, "exchange/theta has 1 NaN or infinite values of 20"),
-    "radians": ({"theta": np.deg2rad(THETA)}, "so these are radians, where Data Exchange has degrees. Write degrees"),
+    "radians": ({"theta": np.deg2rad(THETA)}, "so these are radians, where degrees belong. Write degrees"),
     "one angle": ({"theta": 0 * THETA + 7}, "exchange/theta is 7 for all 20 projections"),
     "swapped": (
         {"data_white": counts()["data_dark"], "data_dark": counts()["data_white"]},
@@ -152,7 +152,9 @@ def test_a_slice_outside_the_file_is_refused(tmp_path: Path, index: int) -> None
 
 
 def test_another_layout_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"has no group 'exchange', only 'entry': it isn't in the Data Exchange"):
+    with pytest.raises(
+        ValueError, match=r"has no group 'exchange' .* and no NXtomo entry, only 'entry'.* entry/data \(20, 3, 32\)"
+    ):
         read_scan(write(tmp_path / "scan.h5", group="entry"))
 
 

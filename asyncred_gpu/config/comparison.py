@@ -21,10 +21,10 @@ from .forms import (
     Word,
     setting,
 )
-from .settings import DataSettings, Settings, option_name
+from .settings import SCAN_ONLY, DataSettings, Settings, option_name
 
 # What shapes a CT scan only, and block compressed sensing only.
-CT_ONLY = ("input", "slice", "center", "angles", "detectors", "every", "field_of_view")
+CT_ONLY = ("input", *SCAN_ONLY, "center", "angles", "detectors", "every", "field_of_view")
 CS_ONLY = ("ratio",)
 
 

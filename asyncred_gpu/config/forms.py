@@ -80,6 +80,7 @@ def _choice(words: tuple[str, ...]) -> tuple[BeforeValidator, Form]:
 
 _ORDER, _METHOD, _PRIOR = _choice(ORDERS), _choice(METHODS), _choice(PRIORS)
 _PRECISION, _CRITERION = _choice(PRECISIONS), _choice(CRITERIA[:-1])
+_VALUES = _choice(("counts", "transmission", "line-integrals"))
 _FIELD, _PROBLEM = _choice(("circle", "none")), _choice(("ct", "cs"))
 
 Whole0 = Annotated[int, _reader(whole(0)), Form("N")]
@@ -105,6 +106,7 @@ MethodWord = Annotated[MethodName, _METHOD[0], _METHOD[1]]
 PriorWord = Annotated[Prior, _PRIOR[0], _PRIOR[1]]
 PrecisionWord = Annotated[Precision, _PRECISION[0], _PRECISION[1]]
 CriterionWord = Annotated[Criterion, _CRITERION[0], _CRITERION[1]]
+ValuesWord = Annotated[str, _VALUES[0], _VALUES[1]]
 ProblemWord = Annotated[str, _PROBLEM[0], _PROBLEM[1]]
 FieldOfViewWord = Annotated[str, _FIELD[0], _FIELD[1]]
 

@@ -41,8 +41,9 @@ def as_used(settings: ReconstructSettings, facts: Mapping[str, Any], solver: Map
 def as_given(settings: Settings) -> dict[str, Any]:
     """What isn't left to its default, and the defaults that don't depend on anything."""
     found = settings.model_dump(exclude=LEFT_OUT, exclude_none=True)
-    if found.get("input") is not None:
-        found["input"] = found["input"].absolute()
+    found |= {name: value.absolute() for name, value in found.items() if isinstance(value, Path)}
+    if Path(found.get("theta", "")).is_file():
+        found["theta"] = Path(found["theta"]).absolute()
     return {name: _plain(value) for name, value in found.items()}
 
 

@@ -26,6 +26,7 @@ from .forms import (
     Real,
     RealOrAuto,
     StepRule,
+    ValuesWord,
     Whole0,
     Whole1,
     Word,
@@ -33,7 +34,7 @@ from .forms import (
 )
 
 SIMULATED_ONLY = ("angles", "detectors", "noise_db")
-SCAN_ONLY = ("slice",)
+SCAN_ONLY = ("slice", "dataset", "axes", "theta", "white", "dark", "values")
 
 
 class Settings(BaseModel):
@@ -51,8 +52,24 @@ class DataSettings(Settings):
 
     section: ClassVar[str] = "data"
 
-    input: FilePath | None = setting(None, "a Data Exchange scan", "a simulated one")
+    input: FilePath | None = setting(
+        None,
+        "a scan: Data Exchange, NXtomo or other HDF5, TIFF or a folder of it, .npy, .npz, Matlab's .mat, .zarr",
+        "a simulated one",
+    )
     slice: Whole0 | None = setting(None, "row of the scan", "0")
+    dataset: Word | None = setting(None, "name of the projections in the file, or of its scan", "found")
+    axes: Word | None = setting(
+        None, "order of the axes in the file, where it doesn't say", "angles,rows,detectors or angles,detectors"
+    )
+    theta: Word | None = setting(
+        None, "angles: a file of degrees (text or .npy), or START:STOP, evenly spaced without STOP", "the file's"
+    )
+    white: FilePath | None = setting(None, "the beam without a sample: TIFF, a folder of them, or .npy", "the file's")
+    dark: FilePath | None = setting(None, "no beam: TIFF, a folder of them, or .npy", "the file's")
+    values: ValuesWord | None = setting(
+        None, "counts, transmission, or line-integrals", "counts with white fields, else line-integrals"
+    )
     center: RealOrAuto | None = setting(None, "rotation axis in detectors, or auto", "scan: auto")
     every: Whole1 = setting(1, "use every n-th projection only", "1")
     size: Whole1 | None = setting(None, "pixels a side", "800; scan: its detectors")
@@ -70,8 +87,11 @@ class DataSettings(Settings):
                     f"{', '.join(given)} shape the simulated scan, but --input is a measured one. Leave them out, or "
                     "use --every to take fewer projections"
                 )
-        elif self.slice is not None or self.center == "auto":
-            raise ValueError("--slice and --center auto are for a measured scan. Pass --input FILE.h5")
+            return self
+        given = [option_name(name) for name in SCAN_ONLY if getattr(self, name) is not None]
+        given += ["--center auto"] if self.center == "auto" else []
+        if given:
+            raise ValueError(f"{' and '.join(given)} is for a measured scan. Pass --input FILE")
         return self
 
 

@@ -1,7 +1,8 @@
-"""Files in and out: scans in the Data Exchange format, the rotation centre, and the folder of a run."""
+"""Files in and out: scans of several formats, the rotation centre, and the folder of a run."""
 
 from .center import estimate_center
-from .dataexchange import Scan, read_scan
+from .formats import open_projections, read_scan
 from .output import OutputFolder
+from .projections import Projections, Reading, Scan
 
-__all__ = ["OutputFolder", "Scan", "estimate_center", "read_scan"]
+__all__ = ["OutputFolder", "Projections", "Reading", "Scan", "estimate_center", "open_projections", "read_scan"]

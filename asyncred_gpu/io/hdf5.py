@@ -1,0 +1,116 @@
+"""HDF5 files: opened with messages that say what is wrong, and datasets read a few rows at a time.
+
+hdf5plugin's filters (Blosc, LZ4, Bitshuffle, Zstd, …) are there once it is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import hdf5plugin  # noqa: F401  registers its filters
+import numpy as np
+from numpy.typing import NDArray
+
+from .axes import frames_of, parse_axes
+from .projections import Frames
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+# Datasets that are named where none is.
+SHOWN = 12
+
+
+def is_hdf5(path: Path) -> bool:
+    """By its first bytes; a user block before them is rare."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(len(SIGNATURE)) == SIGNATURE
+    except OSError:
+        return False
+
+
+def open_hdf5(path: Path) -> h5py.File:
+    """Open for reading; OSError says whether the file is unreadable, truncated or something else."""
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        if "truncated" in str(error):
+            raise OSError(
+                f"{path} is truncated: shorter than its own header says. Copy it again from where it was measured."
+            ) from error
+        raise OSError(
+            f"{path} isn't an HDF5 file, or a damaged one ({' '.join(str(error).split())}). Copy it again from where "
+            "it was measured."
+        ) from error
+
+
+def dataset_frames(path: Path, name: str, dataset: h5py.Dataset, axes: str | None = None) -> Frames:
+    """A dataset as frames; the file is opened anew for every reading."""
+
+    def fetch(part: tuple[slice, ...]) -> NDArray[Any]:
+        return read_part(path, name, part)
+
+    return frames_of(name, dataset.shape, dataset.dtype, parse_axes(axes, len(dataset.shape), name), fetch)
+
+
+def chosen_frames(path: Path, name: str, shape: tuple[int, int, int], dtype: Any, chosen: Sequence[int]) -> Frames:
+    """Some frames of a dataset (frames, rows, detectors), in the order given."""
+    runs = _runs(chosen)
+
+    def read(first: int, last: int) -> NDArray[Any]:
+        return np.concatenate([read_part(path, name, (run, slice(first, last), slice(None))) for run in runs])
+
+    return Frames(name, (len(chosen), *shape[1:]), np.dtype(dtype), read)
+
+
+def read_part(path: Path, name: str, part: tuple[slice, ...]) -> NDArray[Any]:
+    """A part of a dataset.
+
+    Raises:
+        OSError: it is listed but can't be read.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            return np.asarray(file[name][part])
+    except (OSError, KeyError, ValueError) as error:
+        raise OSError(
+            f"{path}: {name} is listed but can't be read ({error}). The file may be incomplete, or compressed by a "
+            "filter that isn't installed. Copy it again, or rewrite it without the filter."
+        ) from error
+
+
+def numeric_datasets(file: h5py.File) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of what could be projections."""
+    found: dict[str, tuple[int, ...]] = {}
+
+    def visit(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and item.dtype.kind in "iuf" and len(item.shape) in (2, 3):
+            found[name] = item.shape
+
+    file.visititems(visit)
+    return found
+
+
+def listed(found: dict[str, tuple[int, ...]]) -> str:
+    """For a message."""
+    shown = [f"{name} {shape}" for name, shape in list(found.items())[:SHOWN]]
+    return ", ".join(shown) + (", …" if len(found) > SHOWN else "") if shown else "nothing"
+
+
+def names(group: h5py.Group) -> str:
+    """What a group holds, for a message."""
+    members = sorted(group)[:SHOWN]
+    return ", ".join(f"'{name}'" for name in members) if members else "nothing"
+
+
+def _runs(chosen: Sequence[int]) -> list[slice]:
+    """Consecutive frames together: one reading a run, not one a frame."""
+    runs: list[slice] = []
+    for frame in chosen:
+        if runs and runs[-1].stop == frame:
+            runs[-1] = slice(runs[-1].start, frame + 1)
+        else:
+            runs.append(slice(frame, frame + 1))
+    return runs
