@@ -71,11 +71,22 @@ def prepare(options: ReconstructSettings, words: Sequence[str]) -> Setup:
     """Read or simulate the data, build the operator and the solver; whatever can't be is refused here."""
     denoiser = load_denoiser(options.denoiser, sigma=options.sigma)
     problem = ct_problem(options, options.seed)
-    operator = RadonCT(problem.measured.sinogram, problem.measured.angles, problem.image_shape, center=problem.center)
-    view = options.field_of_view or ("none" if options.input is None else "circle")
-    settings = _solver_arguments(options) | {"field_of_view": None if view == "none" else view}
-    solver = GpuAsyncRED(operator, denoiser, **settings)
+    operator = ct_operator(problem)
+    solver = GpuAsyncRED(operator, denoiser, **_solver_arguments(options))
     return Setup(options, problem, solver, operator.fbp(), tuple(words))
+
+
+def planned(options: ReconstructSettings, problem: Problem) -> GpuAsyncRED:
+    """The solver of a run that isn't going to be made: its operator's constants aren't computed."""
+    denoiser = load_denoiser(options.denoiser, sigma=5.0 if options.sigma == "auto" else options.sigma)
+    tau = {"tau": TAU_OF_A_SCAN} if options.tau == "auto" else {}
+    return GpuAsyncRED(ct_operator(problem, normalize=False), denoiser, **_solver_arguments(options) | tau)
+
+
+def ct_operator(problem: Problem, normalize: bool = True) -> RadonCT:
+    """The problem's data term."""
+    views = problem.measured
+    return RadonCT(views.sinogram, views.angles, problem.image_shape, center=problem.center, normalize=normalize)
 
 
 def solve(options: ReconstructSettings, setup: Setup) -> Result:
@@ -111,6 +122,7 @@ def reading_of(options: DataSettings) -> Reading:
 
 
 def _solver_arguments(options: ReconstructSettings) -> dict[str, Any]:
+    view = options.field_of_view or ("none" if options.input is None else "circle")
     usual_tau = TAU_OF_THE_RETINA if options.input is None else TAU_OF_A_SCAN
     if options.prior == "pnp":
         usual_tau *= TAU_OF_PNP
@@ -126,6 +138,7 @@ def _solver_arguments(options: ReconstructSettings) -> dict[str, Any]:
         "continuation": options.continuation,
         "data_updates": options.data_updates,
         "intensity_scale": options.intensity_scale,
+        "field_of_view": None if view == "none" else view,
     }
     names = ("method", "prior", "order", "nonnegative", "precision", "device", "seed")
     always = {name: getattr(options, name) for name in names}

@@ -66,6 +66,14 @@ def wholes(text: str) -> list[int]:
     return [whole(1)(part.strip()) for part in text.split(",")]
 
 
+def fraction(text: str) -> float:
+    """A share, more than 0 and at most 1."""
+    value = number(above=0)(text)
+    if value > 1:
+        raise argparse.ArgumentTypeError(f"{value:g} is out of range, it takes 1 or less")
+    return value
+
+
 def path(text: str) -> Path:
     """A path that could be one."""
     if not text or "\0" in text:
@@ -88,6 +96,7 @@ Whole1 = Annotated[int, _reader(whole(1)), Form("N")]
 Real = Annotated[float, _reader(number()), Form("X")]
 Positive = Annotated[float, _reader(number(above=0)), Form("X")]
 NotNegative = Annotated[float, _reader(number(least=0)), Form("X")]
+Fraction = Annotated[float, _reader(fraction), Form("X")]
 AtLeast1 = Annotated[float, _reader(number(least=1)), Form("X")]
 RealOrAuto = Annotated[float | str, _reader(number_or("auto")), Form("X|auto", ("auto",))]
 PositiveOrAuto = Annotated[float | str, _reader(number_or("auto", above=0)), Form("X|auto", ("auto",))]

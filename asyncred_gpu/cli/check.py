@@ -1,0 +1,31 @@
+"""`asyncred check`: what a scan holds, and what reconstructing it would take. Nothing is written."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from ..config.settings import ReconstructSettings
+from .command import SettingsCommand
+
+
+def _run(settings: ReconstructSettings, words: Sequence[str]) -> int:
+    from ..inspection import Refused, inspect_scan
+
+    try:
+        report = inspect_scan(settings)
+    except Refused as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print("\n".join(report))
+    return 0
+
+
+command = SettingsCommand(
+    "check",
+    ReconstructSettings,
+    _run,
+    help="Say what a scan holds, its geometry, and what memory and time reconstructing it would take. "
+    "Takes the options of reconstruct, and writes nothing.",
+    argument="input",
+)

@@ -1,0 +1,114 @@
+"""What a scan holds, and what a reconstruction of it would take: the lines of `asyncred check`."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .config.settings import ReconstructSettings
+from .devices import DeviceError
+from .experiments import Problem
+from .io import Projections, open_projections
+from .memory_estimate import MIB
+from .plan import START_SECONDS, Plan, make_plan
+from .reconstruct import ct_problem, planned, reading_of
+from .solver import GpuAsyncRED
+
+# Angles as evenly spaced as this, as a share of their step, are said to be.
+EVEN = 0.01
+
+
+class Refused(ValueError):
+    """The scan or the settings can't be; says why."""
+
+
+def inspect_scan(options: ReconstructSettings) -> list[str]:
+    """Lines for people.
+
+    Raises:
+        Refused: what `reconstruct` would refuse.
+    """
+    try:
+        lines = []
+        if options.input is not None:
+            lines = scan_lines(open_projections(options.input, reading_of(options)))
+        problem = ct_problem(options, options.seed)
+        solver = planned(options, problem)
+        plan = make_plan(solver)
+    except (OSError, ValueError, TypeError, MemoryError, DeviceError) as error:
+        raise Refused(str(error)) from error
+    return [*lines, *problem_lines(problem), *plan_lines(plan, solver, options.sweeps)]
+
+
+def scan_lines(scan: Projections) -> list[str]:
+    """What the file holds."""
+    frames, rows, detectors = scan.data.shape
+    fields = [
+        f"{name} {'none' if field is None else field.shape[0]}"
+        for name, field in (("white fields", scan.white), ("dark fields", scan.dark))
+    ]
+    title = scan.info.get("title") or scan.info.get("sample")
+    return [
+        f"{scan.path}: {scan.format}" + (f", {title}" if title else ""),
+        f"  projections  {frames} × {rows} rows × {detectors} detectors, {scan.data.dtype}, as {scan.values}",
+        f"  corrections  {', '.join(fields)}",
+        f"  angles       {angle_line(scan.angles)}",
+    ]
+
+
+def angle_line(angles: np.ndarray) -> str:
+    """Where they begin and end, and how they are spaced."""
+    degrees = np.rad2deg(angles)
+    steps = np.diff(degrees)
+    if not steps.size:
+        return f"{degrees[0]:g}° alone"
+    step = float(np.median(steps))
+    even = bool(np.abs(steps - step).max() <= EVEN * abs(step))
+    spacing = f"{step:.4g}° apart" if even else f"{steps.min():.4g}° to {steps.max():.4g}° apart"
+    return f"{degrees[0]:.4g}° to {degrees[-1]:.4g}°, {spacing}"
+
+
+def problem_lines(problem: Problem) -> list[str]:
+    """What would be reconstructed."""
+    facts, (rows, cols) = problem.facts, problem.image_shape
+    lines = [problem.title]
+    estimated = ", estimated" if facts.get("center_estimated") else ""
+    middle = (problem.measured.sinogram.shape[1] - 1) / 2
+    lines.append(f"  centre       detector {problem.center:.1f}{estimated}; the detector's middle is {middle:g}")
+    if "clipped_values" in facts:
+        lines.append(
+            f"  values       {facts['clipped_values']} without transmission clipped, {facts['dead_detectors']} dead "
+            f"detectors; line integrals {problem.measured.sinogram.min():.3g} to {problem.measured.sinogram.max():.3g}"
+        )
+    views, wanted = len(problem.measured.angles), math.ceil(math.pi / 2 * max(rows, cols))
+    lines.append(f"  sampling     {views} views, where FBP would want {wanted} (π/2 × {max(rows, cols)})")
+    return lines
+
+
+def plan_lines(plan: Plan, solver: GpuAsyncRED, sweeps: float) -> list[str]:
+    """What it would take."""
+    grid = solver.operator.grid
+    lines = [
+        f"{len(grid)} blocks of {grid.block_shape[0]} × {grid.block_shape[1]}, {solver.parallelism.workers} workers, "
+        f"{', '.join(solver.devices)}, {solver.precision or 'precision measured at the start'}"
+    ]
+    if plan.memory is not None:
+        free = "" if plan.free is None else f" of {plan.free / MIB:.0f} MiB free"
+        verdict = "" if plan.fits else ": too little. Use fewer --workers, or a smaller --size"
+        lines.append(f"  memory       about {plan.memory.total / MIB:.0f} MiB at the peak{free}{verdict}")
+        lines.append(
+            f"  time         about {_seconds(plan.total(sweeps))}: {_seconds(plan.setup + START_SECONDS)} before the "
+            f"first sweep, {_seconds(plan.sweep)} each of {sweeps:g} sweeps"
+        )
+    else:
+        lines.append("  time and memory on a GPU aren't estimated beforehand; a run says what it needs when it begins")
+    return lines
+
+
+def _seconds(value: float) -> str:
+    if value < 10:
+        return f"{value:.1f} s"
+    if value < 120:
+        return f"{value:.0f} s"
+    return f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.1f} h"
