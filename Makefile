@@ -25,7 +25,7 @@ lint: $(VENV)/.ready
 	scripts/typecheck.sh $(VENV)
 
 train: $(VENV)/.ready
-	$(PYTHON_OF_VENV) scripts/train_denoiser.py $(ARGS)
+	$(VENV)/bin/asyncred train --output models/weights $(ARGS)
 
 wheel: $(VENV)/.ready
 	rm -rf build

@@ -45,7 +45,7 @@ class DenoiserFamily:
             return LEVELS
         levels = shipped_levels(NETWORKS[self.name])
         if not levels:
-            raise ValueError(f"The package has no weights of {self.name!r}. Train them: scripts/train_denoiser.py.")
+            raise ValueError(f"The package has no weights of {self.name!r}. Train them: `asyncred train`.")
         return levels
 
     def at(self, sigma: Any) -> DnCNN:

@@ -1,6 +1,6 @@
 """The model card of trained weights: what they were trained on, what they reach, and what may be said of them.
 
-Facts that are missing leave their section out; the names are those of scripts/train_denoiser.py and, for what is
+Facts that are missing leave their section out; the names are those of `asyncred train` and, for what is
 measured later, scripts/measure_denoiser.py.
 """
 

@@ -27,7 +27,7 @@ def find_unconstrained(folder: Path, facts: dict[str, Any], name: str) -> Path:
         seen = ", ".join(path.name for path in found or candidates) or "no .safetensors file"
         raise ValueError(
             f"{folder} holds {len(found)} networks like {name} without its bound, it must be one: {seen}. "
-            "Train it with scripts/train_denoiser.py --lipschitz none, or pass another folder."
+            "Train it with `asyncred train` --lipschitz none, or pass another folder."
         )
     compared = [_conditions(each.get("validation")) for each in (facts, candidates[found[0]])]
     if compared[0] != compared[1] or not compared[0]:

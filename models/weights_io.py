@@ -1,6 +1,6 @@
 """Weights on disk: NAME.safetensors, NAME.json with its checksum and facts, NAME.md, the model card made from them.
 
-The facts are a plain dictionary, as scripts/train_denoiser.py gathers it; `sha256` is added here.
+The facts are a plain dictionary, as `asyncred train` gathers it; `sha256` is added here.
 """
 
 from __future__ import annotations
@@ -104,21 +104,19 @@ def load_weights(path: Path | str) -> tuple[DnCNN | ConditionalDnCNN, dict[str, 
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} doesn't exist. Pass a .safetensors file that train_denoiser.py wrote.")
+        raise FileNotFoundError(f"{path} doesn't exist. Pass a .safetensors file that `asyncred train` wrote.")
     facts = load_facts(path)
     content = path.read_bytes()
     found = hashlib.sha256(content).hexdigest()
     if found != facts["sha256"]:
         raise ValueError(
             f"{path} is damaged or was replaced: its sha256 is {found[:16]}…, its card says {facts['sha256'][:16]}…. "
-            "Copy both files again from where they came, or train anew with scripts/train_denoiser.py."
+            "Copy both files again from where they came, or train anew with `asyncred train`."
         )
     try:
         state = safetensors.torch.load(content)
     except safetensors.SafetensorError as error:
-        raise ValueError(
-            f"{path} isn't a safetensors file ({error}). Pass one that train_denoiser.py wrote."
-        ) from error
+        raise ValueError(f"{path} isn't a safetensors file ({error}). Pass one that `asyncred train` wrote.") from error
     return network_from_state(state), facts
 
 

@@ -127,7 +127,7 @@ def make_job(path: Path, options: argparse.Namespace) -> Job:
     network, facts = load_weights(path)
     sigma = options.sigma or facts.get("sigma")
     if sigma is None:
-        raise ValueError(f"{path} doesn't say what noise it is for. Train it with scripts/train_denoiser.py.")
+        raise ValueError(f"{path} doesn't say what noise it is for. Train it with `asyncred train`.")
     if isinstance(network, DnCNN) and sigma != facts.get("sigma"):
         raise ValueError(
             f"--sigma {sigma:g}: {path.stem} takes no level, it is for {facts.get('sigma')}. Leave it out."

