@@ -35,7 +35,10 @@ class Views:
 
 @dataclass(frozen=True)
 class Problem:
-    """What is measured, what to reconstruct from it, and what to judge the result by."""
+    """What is measured, what to reconstruct from it, and what to judge the result by.
+
+    image_shape: as it is computed, with `pad` pixels more on every side than are wanted.
+    """
 
     name: str
     title: str
@@ -44,7 +47,28 @@ class Problem:
     center: float
     reference: Image | None = None
     left_out: Views | None = None
+    pad: int = 0
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def wanted(self, image: Image) -> Image:
+        """The image without its padding."""
+        return image[self.pad : image.shape[0] - self.pad, self.pad : image.shape[1] - self.pad]
+
+    @property
+    def beside(self) -> float:
+        """Share of the measurements' energy in rays that miss the image's circle: an object that reaches outside it."""
+        measured = self.measured.sinogram.astype(np.float64)
+        outside = np.abs(np.arange(measured.shape[1]) - self.center) > min(self.image_shape) / 2
+        return float(np.sum(measured[:, outside] ** 2) / max(np.sum(measured**2), np.finfo(float).tiny))
+
+    def padded_fbp(self) -> Image:
+        """Filtered back-projection on the padded image, the sinogram continued by its edges.
+
+        Without that an object wider than the detector gets a bright rim. Source: Ohnesorge et al., Medical Physics 27,
+        39 (2000), whose continuation this simplifies.
+        """
+        sinogram = np.pad(self.measured.sinogram, ((0, 0), (self.pad, self.pad)), mode="edge")
+        return RadonCT(sinogram, self.measured.angles, self.image_shape, center=self.center + self.pad).fbp()
 
 
 def retina_image(size: int) -> Image:
@@ -90,7 +114,7 @@ def retina_problem(
     title = f"Retina, {size} × {size} from {len(measured.angles)} angles × {count} detectors, {noise_db:g} dB"
     facts = {"simulated": "skimage.data.retina", "size": size, "angles": angles, "noise_db": noise_db, "seed": seed}
     facts |= {"detectors": count, "center": middle, "every": every}
-    return Problem("retina", title, measured, (size, size), middle, image, left_out, facts)
+    return Problem("retina", title, measured, (size, size), middle, image, left_out, facts=facts)
 
 
 def noisy_scan(image: Image, angles: int, noise: float) -> RadonCT:
@@ -113,6 +137,7 @@ def scan_problem(
     size: int | None = None,
     every: int = 1,
     reading: Reading | None = None,
+    pad: int = 0,
 ) -> Problem:
     """One slice of a measured scan; with `every` > 1 the other projections are left out, to be predicted.
 
@@ -123,6 +148,7 @@ def scan_problem(
         size: pixels a side; default: the number of detectors.
         every: keep every n-th projection.
         reading: what the file doesn't say of itself.
+        pad: pixels more on every side while the image is computed, for an object wider than the detector.
     """
     scan = read_scan(path, slice_index, reading)
     measured, left_out = split_views(Views(scan.sinogram, scan.angles), every)
@@ -133,8 +159,9 @@ def scan_problem(
     title = f"{scan.path.name}, slice {slice_index}: {side} × {side} from {len(measured.angles)} angles × {detectors}"
     facts = {"input": str(scan.path), "slice": slice_index, "clipped_values": scan.clipped, **scan.info}
     facts |= {"dead_detectors": scan.dead_detectors, "detectors": detectors, "size": side, "every": every}
-    facts |= {"center": middle, "center_estimated": center == "auto"}
-    return Problem(name, title, measured, (side, side), middle, None, left_out, facts)
+    facts |= {"center": middle, "center_estimated": center == "auto", "pad": pad}
+    whole = (side + 2 * pad, side + 2 * pad)
+    return Problem(name, title, measured, whole, middle, None, left_out, pad, facts)
 
 
 def split_views(views: Views, every: int) -> tuple[Views, Views | None]:

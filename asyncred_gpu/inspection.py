@@ -12,7 +12,7 @@ from .experiments import Problem
 from .io import Projections, open_projections
 from .memory_estimate import MIB
 from .plan import START_SECONDS, Plan, make_plan
-from .reconstruct import ct_problem, planned, reading_of
+from .reconstruct import ct_problem, planned, reading_of, warnings_of
 from .solver import GpuAsyncRED
 
 # Angles as evenly spaced as this, as a share of their step, are said to be.
@@ -38,7 +38,7 @@ def inspect_scan(options: ReconstructSettings) -> list[str]:
         plan = make_plan(solver)
     except (OSError, ValueError, TypeError, MemoryError, DeviceError) as error:
         raise Refused(str(error)) from error
-    return [*lines, *problem_lines(problem), *plan_lines(plan, solver, options.sweeps)]
+    return [*lines, *problem_lines(problem), *warnings_of(problem), *plan_lines(plan, solver, options.sweeps)]
 
 
 def scan_lines(scan: Projections) -> list[str]:

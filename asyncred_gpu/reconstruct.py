@@ -10,15 +10,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from .config.settings import DataSettings, ReconstructSettings, RunSettings
+from .config.tuning import TuneSettings
 from .denoiser import load_denoiser
 from .devices import DeviceError
 from .display import RunDisplay
 from .experiments import Problem, retina_problem, scan_problem
 from .io import OutputFolder, Reading
+from .io.images import read_image
 from .operators.radon import RadonCT
 from .report import Setup, write_report
 from .result import Result, Status
 from .runtime.base import WorkerError
+from .settings import check_image
 from .solver import GpuAsyncRED
 from .tuning import TuningError
 
@@ -32,6 +35,8 @@ TAU_OF_A_SCAN = 0.05
 TAU_OF_THE_RETINA = 0.0025
 # Of these, for plug-and-play: after six sweeps the retina has 39.56 dB with half, 39.30 with all of it.
 TAU_OF_PNP = 0.5
+# Of the measurements' energy beside the image: more is no noise.
+BESIDE = 0.01
 
 
 def reconstruct(options: ReconstructSettings, words: Sequence[str]) -> int:
@@ -41,7 +46,7 @@ def reconstruct(options: ReconstructSettings, words: Sequence[str]) -> int:
         words: of the command line, for the record.
     """
     try:
-        name = "retina" if options.input is None else options.input.stem
+        name = problem_name(options)
         side = options.size or (800 if options.input is None else 4096)
         folder = OutputFolder(options.output, name, IMAGES_WRITTEN * side * side)
     except (OSError, ValueError) as error:
@@ -73,7 +78,11 @@ def prepare(options: ReconstructSettings, words: Sequence[str]) -> Setup:
     problem = ct_problem(options, options.seed)
     operator = ct_operator(problem)
     solver = GpuAsyncRED(operator, denoiser, **_solver_arguments(options))
-    return Setup(options, problem, solver, operator.fbp(), tuple(words))
+    fbp = problem.padded_fbp() if problem.pad else operator.fbp()
+    begin = None if not problem.pad else fbp if solver.mask is None else fbp * solver.mask
+    if options.start is not None:
+        begin = check_image("--start", read_image(options.start), problem.image_shape)
+    return Setup(options, problem, solver, fbp, tuple(words), begin)
 
 
 def planned(options: ReconstructSettings, problem: Problem) -> GpuAsyncRED:
@@ -98,7 +107,7 @@ def solve(options: ReconstructSettings, setup: Setup) -> Result:
             max_sweeps=options.sweeps,
             time_limit=options.time_limit,
             tol=options.tol,
-            x0="auto" if setup.solver.tuned is None else setup.solver.tuned.image,
+            x0=setup.x0,
             reference=setup.problem.reference,
             callbacks=(display,),
         )
@@ -109,10 +118,21 @@ def ct_problem(options: DataSettings, seed: int) -> Problem:
     if options.input is not None:
         center = "auto" if options.center is None else options.center
         row = options.slice or 0
-        return scan_problem(options.input, row, center, options.size, options.every, reading_of(options))
+        return scan_problem(options.input, row, center, options.size, options.every, reading_of(options), options.pad)
     given = {name: getattr(options, name) for name in ("size", "angles", "detectors", "noise_db", "center")}
     given = {name: value for name, value in given.items() if value is not None}
     return retina_problem(**given, every=options.every, seed=seed)
+
+
+def problem_name(options: DataSettings) -> str:
+    """For folders."""
+    return "retina" if options.input is None else options.input.stem
+
+
+def field_of_view(options: ReconstructSettings | TuneSettings) -> str | None:
+    """As the solver takes it: a scan's is a circle, if nobody says otherwise."""
+    view = options.field_of_view or ("none" if options.input is None else "circle")
+    return None if view == "none" else view
 
 
 def reading_of(options: DataSettings) -> Reading:
@@ -122,7 +142,6 @@ def reading_of(options: DataSettings) -> Reading:
 
 
 def _solver_arguments(options: ReconstructSettings) -> dict[str, Any]:
-    view = options.field_of_view or ("none" if options.input is None else "circle")
     usual_tau = TAU_OF_THE_RETINA if options.input is None else TAU_OF_A_SCAN
     if options.prior == "pnp":
         usual_tau *= TAU_OF_PNP
@@ -138,7 +157,7 @@ def _solver_arguments(options: ReconstructSettings) -> dict[str, Any]:
         "continuation": options.continuation,
         "data_updates": options.data_updates,
         "intensity_scale": options.intensity_scale,
-        "field_of_view": None if view == "none" else view,
+        "field_of_view": field_of_view(options),
     }
     names = ("method", "prior", "order", "nonnegative", "precision", "device", "seed")
     always = {name: getattr(options, name) for name in names}
@@ -156,7 +175,19 @@ def _tell(options: RunSettings, setup: Setup) -> None:
         print(
             f"{facts['clipped_values']} values without transmission clipped, {facts['dead_detectors']} dead detectors"
         )
+    for line in warnings_of(setup.problem):
+        print(line)
     sys.stdout.flush()
+
+
+def warnings_of(problem: Problem) -> list[str]:
+    """What the image's size leaves out."""
+    if problem.beside <= BESIDE:
+        return []
+    return [
+        f"warning: {100 * problem.beside:.0f} % of what was measured lies beside the image of {problem.image_shape[0]} "
+        "pixels: the object reaches outside. Pass a larger --size, or --pad where it is wider than the detector, too"
+    ]
 
 
 def _say(message: str, status: int) -> int:

@@ -18,6 +18,7 @@ from .convergence import convergence_figure
 from .experiments import Problem, prediction_error
 from .figures import comparison_figure
 from .io import OutputFolder
+from .io.images import save_image
 from .metrics import psnr, snr, ssim
 from .result import Result
 from .solver import GpuAsyncRED
@@ -31,13 +32,24 @@ PACKAGES = ("asyncred-gpu", "numpy", "scipy", "torch", "astra-toolbox", "scikit-
 
 @dataclass(frozen=True)
 class Setup:
-    """All that is checked and built before a run; `start` is the whole FBP, `words` are the command's."""
+    """All that is checked and built before a run.
+
+    start: the whole FBP. words: the command's. begin: the image to begin at, if one was given.
+    """
 
     options: ReconstructSettings
     problem: Problem
     solver: GpuAsyncRED
     start: Image
     words: tuple[str, ...]
+    begin: Image | None = None
+
+    @property
+    def x0(self) -> Any:
+        """Where the run begins: the image given, the search's best, or the operator's own start."""
+        if self.begin is not None:
+            return self.begin
+        return "auto" if self.solver.tuned is None else self.solver.tuned.image
 
     @property
     def fbp(self) -> Image:
@@ -50,7 +62,11 @@ def write_report(folder: OutputFolder, setup: Setup, result: Result) -> str:
     """Write everything into the folder; the summary says the numbers and where they are."""
     images = {FBP: setup.fbp, RED: np.asarray(result.image, np.float32)}
     scores = judge(images, setup)
-    folder.write_image("reconstruction.tif", images[RED])
+    images = {name: setup.problem.wanted(image) for name, image in images.items()}
+    record = _settings(setup, result, scores)
+    used = as_yaml(as_used(setup.options, setup.problem.facts, result.settings), "asyncred reconstruct")
+    for kind in setup.options.save:
+        save_image(folder.new_file(f"reconstruction.{kind}"), images[RED], record, used)
     folder.write_image("fbp.tif", images[FBP])
     if setup.problem.reference is not None:
         folder.write_image("reference.tif", setup.problem.reference)
@@ -61,9 +77,8 @@ def write_report(folder: OutputFolder, setup: Setup, result: Result) -> str:
         folder.new_file("tuning.md").write_text(f"# What was tried ({tuned.method})\n\n{tuned.table()}", "utf-8")
         tuned.save_figure(folder.new_file("tuning.png"))
         folder.write_image("start.tif", np.asarray(tuned.image, np.float32))  # a replay begins there
-    folder.write_settings("run.json", _settings(setup, result, scores))
-    used = as_used(setup.options, setup.problem.facts, result.settings)
-    folder.new_file("settings.yaml").write_text(as_yaml(used, "asyncred reconstruct"), "utf-8")
+    folder.write_settings("run.json", record)
+    folder.new_file("settings.yaml").write_text(used, "utf-8")
     _write_figures(folder, setup, result, images, scores)
     return "\n".join([*_summary(result, scores), f"results in {folder.path}"])
 
@@ -102,7 +117,7 @@ def _write_figures(
         title=problem.title,
         notes=notes,
         facts=_facts(result),
-        field_of_view=None if setup.solver.mask is None else setup.solver.mask > 0,
+        field_of_view=None if setup.solver.mask is None else problem.wanted(setup.solver.mask) > 0,
     )
     folder.write_figure("comparison.png", comparison)
     levels = {FBP: scores[FBP]["snr_db"]} if problem.reference is not None else {}

@@ -1,21 +1,27 @@
-"""The commands beside reconstruct and compare: check, center, and what they refuse."""
+"""The commands beside reconstruct and compare: check, center, tune, what they write and what they refuse."""
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
+import tifffile
 from matplotlib.image import imread
 
 from asyncred_gpu import contact_sheet, plan
 from asyncred_gpu.cli.main import COMMANDS, main
 from asyncred_gpu.config.settings import ReconstructSettings
 from asyncred_gpu.contact_sheet import reconstructions, sheet, trial_centers
-from asyncred_gpu.experiments import scan_problem
+from asyncred_gpu.experiments import retina_image, scan_problem
 from asyncred_gpu.inspection import angle_line
+from asyncred_gpu.io.images import read_image
+from asyncred_gpu.metrics import snr
+from asyncred_gpu.operators.radon import project
 from asyncred_gpu.reconstruct import ct_problem, planned
 
 from .test_reconstruct_script import write_scan
@@ -146,3 +152,121 @@ def test_a_centre_off_the_detector_is_left_out(tmp_path: Path) -> None:
     problem = scan_problem(write_scan(tmp_path / "scan.h5", center=51.5), center=3.0)
     assert contact_sheet.trial_centers(problem, 6, 5) == [0.0, 3.0, 6.0, 9.0]
     assert contact_sheet.trial_centers(problem, 6, 1) == [3.0]
+
+
+# --- what an image leaves out, and padding -----------------------------------------------------------------------
+
+
+def truncated_scan(folder: Path, detectors: int) -> tuple[Path, np.ndarray, np.ndarray]:
+    """A disc of retina 124 pixels in radius seen by fewer detectors; the image in their view, and where to judge it."""
+    image = retina_image(256) * (np.hypot(*(np.mgrid[:256, :256] - 127.5)) < 124) * np.float32(0.02)
+    np.save(folder / "scan.npy", project(image, np.arange(90) * np.pi / 90, detectors))
+    edge = (256 - detectors) // 2
+    inside = np.hypot(*(np.mgrid[:detectors, :detectors] - (detectors - 1) / 2)) < detectors / 2 - 5
+    return folder / "scan.npy", image[edge : 256 - edge, edge : 256 - edge], inside
+
+
+def test_an_object_wider_than_the_detector_takes_padding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan, truth, inside = truncated_scan(tmp_path, 160)
+    monkeypatch.chdir(tmp_path)
+    found = {}
+    for pad in (0, 48):
+        words = ["--theta", "0:180", "--center", "79.5", "--sweeps", "4", "--quiet", "--save", "npy", "--tau", "0.0025"]
+        assert main(["reconstruct", str(scan), *words, "--pad", str(pad), "--output", f"pad{pad}"]) == 0
+        image, fbp = np.load(f"pad{pad}/reconstruction.npy"), tifffile.imread(f"pad{pad}/fbp.tif")
+        assert image.shape == fbp.shape == truth.shape
+        found[pad] = snr(image * inside, truth * inside), snr(fbp * inside, truth * inside)
+    assert found[0][0] < 6 < 14 < found[48][0]
+    assert found[0][1] < 6 < 12 < found[48][1]
+    facts = json.loads((tmp_path / "pad48" / "run.json").read_text())
+    assert facts["problem"]["pad"] == 48 and facts["solver"]["image_shape"] == [256, 256]
+
+
+def test_an_image_too_small_for_the_object_is_warned_of(tmp_path: Path, capsys: Any) -> None:
+    scan, _, _ = truncated_scan(tmp_path, 256)
+    for size, warned in (("256", False), ("128", True)):
+        assert main(["check", str(scan), "--theta", "0:180", "--size", size, "--center", "127.5"]) == 0
+        assert ("of what was measured lies beside the image of 128 pixels" in capsys.readouterr().out) == warned
+
+
+# --- images that are saved, and begun at --------------------------------------------------------------------------
+
+
+def test_an_image_is_saved_in_each_kind_with_what_it_comes_from(tmp_path: Path, monkeypatch: Any) -> None:
+    write_scan(tmp_path / "scan.h5", center=51.5)
+    monkeypatch.chdir(tmp_path)
+    words = ["--size", "64", "--sweeps", "1", "--workers", "1", "--quiet", "--output", "run", "--save", "tif,npy,h5"]
+    assert main(["reconstruct", "scan.h5", *words]) == 0
+    images = [read_image(Path(f"run/reconstruction.{kind}")) for kind in ("tif", "npy", "h5")]
+    for image in images:
+        assert image.dtype == np.float32 and image.shape == (64, 64)
+        np.testing.assert_array_equal(image, images[0])
+    record = json.loads(Path("run/run.json").read_text())
+    with h5py.File("run/reconstruction.h5") as file:
+        process = file[file.attrs["default"]]["reconstruction"]
+        assert process["data_sha256"][()].decode() == record["problem"]["sha256_of_slice"] != ""
+        assert json.loads(process["record"][()]) == record
+        assert process["settings"][()].decode() == Path("run/settings.yaml").read_text()
+        assert process["program"][()].decode() == "asyncred_gpu"
+        assert process["data"].attrs["signal"] == "image"
+
+
+def test_a_run_begins_at_the_image_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["reconstruct", "--size", "64", "--angles", "40", "--workers", "1", "--method", "paper", "--quiet"]
+    np.save("start.npy", np.full((64, 64), 0.5, np.float32))
+    assert main([*words, "--sweeps", "0.0001", "--start", "start.npy", "--output", "begun"]) == 0
+    np.testing.assert_array_equal(tifffile.imread("begun/reconstruction.tif"), np.full((64, 64), 0.5))
+    np.save("small.npy", np.zeros((9, 9)))
+    Path("words.txt").write_text("an image")
+    Path("broken.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+    for start, message in (
+        ("small.npy", "--start has shape (9, 9), the image (64, 64)"),
+        ("absent.tif", "absent.tif isn't a file. Pass an image"),
+        ("words.txt", "words.txt isn't read as an image"),
+        ("broken.h5", "broken.h5 isn't a reconstruction's HDF5 file"),
+    ):
+        assert main([*words, "--start", start, "--output", "not"]) == 2
+        err = capsys.readouterr().err
+        assert message in err and err.count("\n") == 1 and not Path("not").exists()
+    assert main([*words, "--save", "tif,gif"]) == 2
+    assert "--save: 'gif' isn't known, it takes one of tif, npy, h5" in capsys.readouterr().err
+
+
+# --- tune --------------------------------------------------------------------------------------------------------
+
+
+def test_what_tune_writes_is_what_reconstruct_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    write_scan(tmp_path / "scan.h5", center=51.5)
+    monkeypatch.chdir(tmp_path)
+    words = ["scan.h5", "--size", "64", "--taus", "0.03,0.3", "--sigmas", "5,25", "--search-sweeps", "200"]
+    assert main(["tune", *words, "--workers", "1", "--output", "tuned"]) == 0
+    out = capsys.readouterr().out
+    written = {path.name for path in Path("tuned").iterdir()}
+    assert written == {"tuning.md", "tuning.png", "start.tif", "settings.yaml", "run.json"}
+    found = json.loads(Path("tuned/run.json").read_text())
+    assert found["tau"] in (0.03, 0.3) and found["sigma"] in (5, 25) and found["method"] == "gcv"
+    assert f"chosen by gcv: σ = {found['sigma']:g}, τ = {found['tau']:g}" in out
+    assert "next: asyncred reconstruct --config tuned/settings.yaml" in out
+    assert main(["reconstruct", "--config", "tuned/settings.yaml", "--quiet", "--sweeps", "1", "--output", "run"]) == 0
+    solver = json.loads(Path("run/run.json").read_text())["solver"]
+    assert solver["tau"] == found["tau"] and solver["num_workers"] == 1
+
+
+def test_tune_refuses_before_it_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    write_scan(tmp_path / "scan.h5", center=51.5)
+    monkeypatch.chdir(tmp_path)
+    for words, message in (
+        (["absent.h5"], "absent.h5 doesn't exist"),
+        (["scan.h5", "--taus", "0.1,-1"], "--taus: -1 is out of range, it takes more than 0"),
+        (["scan.h5", "--taus", ""], "--taus: '' isn't a number"),
+        (["scan.h5", "--sigmas", "77"], "'dncnn' has no weights for sigma=77"),
+        (["scan.h5", "--tuning", "discrepancy"], "which every σ reaches with some τ"),
+        (["scan.h5", "--tau", "3"], "No such option '--tau'"),
+    ):
+        assert main(["tune", *words, "--quiet"]) == 2
+        err = capsys.readouterr().err
+        assert message in err and err.startswith("error: ") and err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["scan.h5"]

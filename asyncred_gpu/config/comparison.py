@@ -24,7 +24,7 @@ from .forms import (
 from .settings import SCAN_ONLY, DataSettings, Settings, option_name
 
 # What shapes a CT scan only, and block compressed sensing only.
-CT_ONLY = ("input", *SCAN_ONLY, "center", "angles", "detectors", "every", "field_of_view")
+CT_ONLY = ("input", *SCAN_ONLY, "center", "angles", "detectors", "every", "pad", "field_of_view")
 CS_ONLY = ("ratio",)
 
 

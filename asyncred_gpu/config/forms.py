@@ -22,6 +22,9 @@ from ..options import block_shape, devices, number, number_or, whole
 LONGEST_LIST = 18
 
 
+FILE_KINDS = ("tif", "npy", "h5")
+
+
 @dataclass(frozen=True)
 class Form:
     """metavar: what stands for the value in `--help`. words: what completes it in a shell."""
@@ -66,12 +69,22 @@ def wholes(text: str) -> list[int]:
     return [whole(1)(part.strip()) for part in text.split(",")]
 
 
+def numbers(text: str) -> list[float]:
+    """Positive numbers with commas between them."""
+    return [number(above=0)(part.strip()) for part in text.split(",")]
+
+
 def fraction(text: str) -> float:
     """A share, more than 0 and at most 1."""
     value = number(above=0)(text)
     if value > 1:
         raise argparse.ArgumentTypeError(f"{value:g} is out of range, it takes 1 or less")
     return value
+
+
+def file_kinds(text: str) -> tuple[str, ...]:
+    """Kinds of image files with commas between them."""
+    return tuple(one_of(FILE_KINDS)(part.strip()) for part in text.split(","))
 
 
 def path(text: str) -> Path:
@@ -105,8 +118,10 @@ StepRule = Annotated[
     _reader(number_or("preconditioned", "block", "global", "theory", above=0)),
     Form("RULE|X", ("preconditioned", "block", "global", "theory")),
 ]
+Numbers = Annotated[list[float], _reader(numbers), Form("X,X…")]
 Wholes = Annotated[list[int], _reader(wholes), Form("N,N…")]
 BlockShape = Annotated[tuple[int, int], _reader(block_shape), Form("ROWSxCOLS")]
+FileKinds = Annotated[tuple[str, ...], _reader(file_kinds), Form("KIND,…", FILE_KINDS)]
 Devices = Annotated[str | list[str], _reader(devices), Form("DEVICES", ("auto", "cpu", "cuda"))]
 FilePath = Annotated[Path, _reader(path), Form("PATH")]
 Word = Annotated[str, Form("WORD")]

@@ -94,7 +94,7 @@ class OutputFolder:
         """Settings as JSON, numpy's numbers and paths included; what isn't finite becomes null."""
         path = self.new_file(name)
         with path.open("x", encoding="utf-8") as stream:
-            json.dump(_plain(settings), stream, indent=2, ensure_ascii=False, allow_nan=False)
+            json.dump(plain(settings), stream, indent=2, ensure_ascii=False, allow_nan=False)
             stream.write("\n")
         return path
 
@@ -165,15 +165,16 @@ def _check_writable(folder: Path) -> None:
         raise OSError(f"{folder} can't be written to ({error.strerror}). Pass a folder you may write to.") from error
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """What JSON takes: numpy's numbers and arrays, paths and sets too; what isn't finite becomes null."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, np.generic):
-        return _plain(value.item())
+        return plain(value.item())
     if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):

@@ -1,0 +1,110 @@
+"""A search for τ and σ from its settings to a folder: what was tried, and settings that `reconstruct` takes.
+
+Exit statuses: 0 done, 1 a search in which all diverged, 2 refused before it began, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .config.repeat import as_given, as_yaml
+from .config.settings import DataSettings, ReconstructSettings
+from .config.tuning import TuneSettings
+from .denoiser import load_denoiser
+from .devices import DeviceError
+from .experiments import Problem
+from .family import SHIPPED
+from .io import OutputFolder
+from .reconstruct import FAILED, REFUSED, ct_operator, ct_problem, field_of_view, problem_name
+from .report import versions
+from .runtime.base import WorkerError
+from .solver import GpuAsyncRED
+from .tuning import Tuned, TuningError
+
+# What the search has in common with a reconstruction, and passes on to it.
+PASSED_ON = ("nonnegative", "field_of_view", "workers", "block", "precision", "device", "seed", "denoiser")
+
+
+def tune_scan(options: TuneSettings, words: Sequence[str]) -> int:
+    """The whole command; the exit status is returned, errors are one message on standard error."""
+    try:
+        side = options.size or 4096
+        folder = OutputFolder(options.output, f"tune-{problem_name(options)}", side * side)
+    except (OSError, ValueError) as error:
+        return _say(f"error: {error}", REFUSED)
+    with folder:
+        try:
+            problem = ct_problem(options, options.seed)
+            solver = make_solver(options, problem)
+            tuned = solver.tune(progress=not options.quiet, **search_options(options, problem))
+        except (TuningError, WorkerError) as error:
+            return _say(f"error: {error}", FAILED)
+        except (OSError, ValueError, TypeError, MemoryError, DeviceError) as error:
+            return _say(f"error: {error}", REFUSED)
+        write(folder, options, problem, tuned, words)
+    if not options.quiet:
+        sigma = "" if tuned.sigma is None else f"σ = {tuned.sigma:g}, "
+        print(tuned.table())
+        print("\n".join([f"chosen by {tuned.method}: {sigma}τ = {tuned.tau:.4g}", *tuned.notes]))
+        print(f"results in {folder.path}; next: asyncred reconstruct --config {folder.path / 'settings.yaml'}")
+    return 0
+
+
+def make_solver(options: TuneSettings, problem: Problem) -> GpuAsyncRED:
+    """One whose τ is to be chosen, and σ if the denoiser is shipped with several."""
+    sigma: Any = "auto" if options.denoiser in SHIPPED else 5.0
+    chosen: dict[str, Any] = {
+        "num_workers": options.workers,
+        "block_shape": options.block,
+        "precision": options.precision,
+        "device": options.device,
+        "seed": options.seed,
+        "nonnegative": options.nonnegative,
+        "field_of_view": field_of_view(options),
+    }
+    return GpuAsyncRED(ct_operator(problem), load_denoiser(options.denoiser, sigma=sigma), tau="auto", **chosen)
+
+
+def search_options(options: TuneSettings, problem: Problem) -> dict[str, Any]:
+    """Of `tune`."""
+    given = {
+        "taus": options.taus,
+        "sigmas": options.sigmas,
+        "max_sweeps": options.search_sweeps,
+        "time_limit": options.time_limit,
+        "reference": problem.reference,
+    }
+    return {"method": options.tuning} | {name: value for name, value in given.items() if value is not None}
+
+
+def write(folder: OutputFolder, options: TuneSettings, problem: Problem, tuned: Tuned, words: Sequence[str]) -> None:
+    """The table, the figure, the best trial's image, and settings for a reconstruction."""
+    folder.new_file("tuning.md").write_text(f"# What was tried ({tuned.method})\n\n{tuned.table()}", "utf-8")
+    tuned.save_figure(folder.new_file("tuning.png"))
+    start = folder.write_image("start.tif", np.asarray(tuned.image, np.float32))
+    names = (*DataSettings.model_fields, *PASSED_ON)
+    given = {name: value for name, value in options if name in names and value is not None}
+    found: dict[str, Any] = {"tau": tuned.tau, "start": start, "center": problem.center}
+    found |= {} if tuned.sigma is None else {"sigma": tuned.sigma}
+    for_reconstruct = ReconstructSettings(**given | found)
+    folder.new_file("settings.yaml").write_text(as_yaml(as_given(for_reconstruct), "asyncred reconstruct"), "utf-8")
+    record = {
+        "command": shlex.join(["asyncred", *words]),
+        "problem": {"name": problem.name, **problem.facts},
+        "method": tuned.method,
+        "sigma": tuned.sigma,
+        "tau": tuned.tau,
+        "notes": tuned.notes,
+        "versions": versions(),
+    }
+    folder.write_settings("run.json", record)
+
+
+def _say(message: str, status: int) -> int:
+    print(message, file=sys.stderr)
+    return status
