@@ -1,5 +1,7 @@
+from .checkpoint import CheckpointError as CheckpointError
 from .denoiser import load_denoiser as load_denoiser
 from .devices import DeviceError as DeviceError
+from .interrupts import RunInterrupted as RunInterrupted
 from .metrics import snr as snr
 from .operators.gaussian import gaussian_matrices as gaussian_matrices
 from .operators.matrix import BlockCS as BlockCS

@@ -42,6 +42,22 @@ class Limits:
     finished: Status
 
 
+@dataclass(frozen=True)
+class Pauses:
+    """Where a run stops for a moment, with nothing under way, so that its state can be kept.
+
+    Args:
+        after: the first commit at which to pause, later than this one.
+        keep: keeps the state, told the seconds of the run.
+        at_end: also where the run ends by itself or is stopped, once what is under way is committed. Not where the
+            order is part of what is promised: an undisturbed run has no pause there.
+    """
+
+    after: Callable[[int], int]
+    keep: Callable[[float], None]
+    at_end: bool
+
+
 @dataclass
 class Commit:
     """One committed update, as the schedule keeps it."""
@@ -91,6 +107,10 @@ class Engine:
         self._blocks = blocks
         self._per_launch = per_launch
         self._callbacks = callbacks
+        self.pauses: Pauses | None = None  # set before `run`
+        self._before = 0.0  # seconds of the run that this one goes on from
+        self._ending: Status | None = None  # once what is under way is committed
+        self._interrupted = False
         self._updates: dict[int, _Update] = {}
         self._queue: deque[int] = deque()
         self._launches = Launches(runtime.workers)
@@ -102,19 +122,60 @@ class Engine:
     def run(self) -> Status:
         """Run until a limit is met; the front slots then hold the last committed image."""
         self._started = time.perf_counter()
+        if self.pauses is not None:
+            self._scheduler.go_on(self.pauses.after(self._scheduler.version))
         self._issue()
+        self._end_if_exhausted()
         while self._status is None:
             self._launch()
             for event in self._runtime.wait(self._patience()):
                 self._handle(event)
             self._commit_finished()
+            self._pause()
             self._check_clock()
+        self._keep_the_end()
         return self._status
 
     @property
     def seconds(self) -> float:
-        """Since the run began."""
-        return time.perf_counter() - self._started
+        """Since the run began, those of the run it goes on from included."""
+        return self._before + time.perf_counter() - self._started
+
+    def interrupt(self) -> None:
+        """Let the run end where it is; may be called from a signal's handler."""
+        self._interrupted = True
+
+    def go_on(self, seconds: float, commits: Sequence[Commit], notes: Sequence[str]) -> None:
+        """Before `run`: what was done before counts as this run's, too."""
+        self._before, self.commits, self.notes = seconds, list(commits), list(notes)
+        self._scheduler.restore(len(commits))
+
+    # --- pauses ----------------------------------------------------------------------------------------------------
+
+    def _pause(self) -> None:
+        """Keep the state where nothing is under way, and go on, or end if that is what was waited for."""
+        if self._ending is not None:
+            if self._status is None and self._scheduler.paused:
+                self._status = self._ending
+        elif self.pauses is not None and self._status is None and self._scheduler.paused:
+            self.pauses.keep(self.seconds)
+            self._scheduler.go_on(self.pauses.after(self._scheduler.version))
+            self._issue()
+
+    def _keep_the_end(self) -> None:
+        if self.pauses is None or self._status is Status.DIVERGED or self._scheduler.under_way:
+            return
+        if self.pauses.at_end or self._scheduler.paused:
+            self.pauses.keep(self.seconds)
+
+    def _end(self, status: Status) -> None:
+        """End the run: at once, or, where its last state is to be kept, when what is under way is committed."""
+        if self.pauses is None or not self.pauses.at_end:
+            self._status = status
+        elif self._ending is None:
+            self._ending = status
+            self._scheduler.stop()
+            self._pause()
 
     # --- issue and launch ------------------------------------------------------------------------------------------
 
@@ -218,6 +279,9 @@ class Engine:
             self._commit(ticket)
             self._issue()
         self._issue()
+        self._end_if_exhausted()
+
+    def _end_if_exhausted(self) -> None:
         if self._status is None and self._scheduler.exhausted:
             self._status = self._limits.finished
 
@@ -263,12 +327,20 @@ class Engine:
     def _patience(self) -> float:
         """Seconds to wait for an event before looking at the clock again."""
         limit = self._limits.time_limit
-        return LOOK_SECONDS if limit is None else max(0.0, min(LOOK_SECONDS, limit - self.seconds))
+        if limit is None or self._ending is not None:
+            return LOOK_SECONDS
+        return max(0.0, min(LOOK_SECONDS, limit - self._own_seconds))
+
+    @property
+    def _own_seconds(self) -> float:
+        return time.perf_counter() - self._started
 
     def _check_clock(self) -> None:
         limit = self._limits.time_limit
-        if self._status is None and limit is not None and self.seconds >= limit:
-            self._status = Status.TIME_LIMIT
+        if self._status is None and self._interrupted:
+            self._end(Status.INTERRUPTED)
+        if self._status is None and limit is not None and self._own_seconds >= limit:
+            self._end(Status.TIME_LIMIT)
         for worker, most in self._launches.look():
             if self._status is None:
                 self._lost(worker, f"gave no result for {most:.0f} s")

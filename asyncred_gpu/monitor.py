@@ -6,7 +6,7 @@ Owned by the engine. Everything here is a function of the commits alone, so an o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,22 @@ class StepGuard:
             self._calm.remove(block)
             return True
         return False
+
+    def state(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {
+            "factor": self.factor,
+            "shrinks": self.shrinks,
+            "momentum": self.momentum,
+            "least": self._least,
+            "calmest": self._calmest,
+            "calm": sorted(self._calm),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self.factor, self.shrinks, self.momentum = state["factor"], state["shrinks"], state["momentum"]
+        self._least, self._calmest, self._calm = state["least"], state["calmest"], set(state["calm"])
 
     def was_lost(self, block: int) -> None:
         """An update that asked the denoiser never commits: the next one starts from rest in its place."""
@@ -160,6 +176,28 @@ class Monitor:
             self._missing.remove(block)
             self._first[block] = gradient_squared
         self._last[block] = gradient_squared
+
+    def state(self) -> dict[str, Any]:
+        """Ready for JSON; what is to be known besides the image and the history."""
+        return {
+            "first": self._first.tolist(),
+            "last": self._last.tolist(),
+            "missing": sorted(self._missing),
+            "stronger": sorted(self._stronger),
+            "asked": self._asked,
+        }
+
+    def restore(self, state: Mapping[str, Any], history: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Go on from there; SNRs that the history hasn't are NaN."""
+        self._first, self._last = np.array(state["first"]), np.array(state["last"])
+        self._missing, self._stronger = set(state["missing"]), set(state["stronger"])
+        self._asked = int(state["asked"])
+        known = {name: history[name].tolist() for name in HISTORY if name in history}
+        known.setdefault("snr", [math.nan] * len(known["update"]))
+        self._progress = [
+            Progress(**dict(zip(HISTORY, values, strict=True)), total_sweeps=self._total_sweeps)
+            for values in zip(*(known[name] for name in HISTORY), strict=True)
+        ]
 
     def history(self) -> dict[str, npt.NDArray[Any]]:
         """Equally long arrays; snr only with a reference."""

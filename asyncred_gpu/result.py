@@ -27,6 +27,7 @@ class Status(Enum):
     MAX_SWEEPS = "The number of sweeps asked for was done."
     MAX_UPDATES = "The number of updates asked for was done."
     TIME_LIMIT = "The time limit was reached; the image is the last committed one."
+    INTERRUPTED = "The run was interrupted; the image is the last committed one."
     DIRECT = "The image was computed directly; nothing is iterated."
     REPLAYED = "Every update of the recorded schedule was repeated."
     DIVERGED = (

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, final
+from typing import Any, NamedTuple, Protocol, final
 
 import numpy as np
 
@@ -34,6 +34,14 @@ class Sampler(Protocol):
         """The update was lost before its commit; its number is drawn for again."""
         ...
 
+    def state(self) -> Any:
+        """What the draws to come depend on, ready for JSON."""
+        ...
+
+    def restore(self, state: Any) -> None:
+        """Go on from there."""
+        ...
+
 
 @final
 class UniformSampler:
@@ -49,6 +57,12 @@ class UniformSampler:
 
     def give_back(self, ticket: Ticket) -> None:
         """Nothing to do: draws are independent."""
+
+    def state(self) -> Any:
+        return self._random.bit_generator.state
+
+    def restore(self, state: Any) -> None:
+        self._random.bit_generator.state = state
 
 
 @final
@@ -78,6 +92,13 @@ class EpochSampler:
     def give_back(self, ticket: Ticket) -> None:
         """Its block is the next to be drawn, so that its epoch stays even."""
         self._waiting.insert(0, ticket.block)
+
+    def state(self) -> Any:
+        return {"random": self._random.bit_generator.state, "waiting": list(self._waiting)}
+
+    def restore(self, state: Any) -> None:
+        self._random.bit_generator.state = state["random"]
+        self._waiting = list(state["waiting"])
 
 
 @dataclass(frozen=True)
@@ -124,6 +145,13 @@ class PatternSampler:
     def give_back(self, ticket: Ticket) -> None:
         self._of(ticket.number).give_back(ticket)
 
+    def state(self) -> Any:
+        return {"asking": self._asking.state(), "keeping": self._keeping.state()}
+
+    def restore(self, state: Any) -> None:
+        self._asking.restore(state["asking"])
+        self._keeping.restore(state["keeping"])
+
     def _of(self, number: int) -> Sampler:
         return self._keeping if self._pattern.keeps(number) else self._asking
 
@@ -162,6 +190,9 @@ class Scheduler(ABC):
     `eager`: issue as soon as possible, since the read version is fixed (else: when a worker is free, to read fresh).
     `keeps_reads`: a lost update is repeated from the same read, so its lease lasts until its commit.
     `forgets`: a lost update may be forgotten, to be issued again with a fresh read.
+
+    At a pause nothing is under way: no update is issued beyond `pause_at` until `go_on`. In an ordered run pauses are
+    part of the order: what comes after one reads what was committed before it.
     """
 
     eager = False
@@ -176,6 +207,25 @@ class Scheduler(ABC):
         self._under_way: dict[int, Ticket] = {}
         self._finished: list[Ticket] = []  # in the order they finished
         self._forgotten: list[int] = []  # numbers to be issued again
+        self.pause_at = limit
+        self._since = 0  # the version at the last pause
+
+    @property
+    def paused(self) -> bool:
+        """All up to `pause_at` is committed."""
+        return self.version == self.pause_at
+
+    def go_on(self, pause_at: int) -> None:
+        """After a pause, up to the next one."""
+        self._since, self.pause_at = self.version, pause_at
+
+    def stop(self) -> None:
+        """Pause as soon as what is under way is committed."""
+        self.pause_at = self.issued
+
+    def restore(self, version: int) -> None:
+        """Begin after so many commits, with nothing under way."""
+        self.version = self.issued = self._since = version
 
     @property
     def under_way(self) -> int:
@@ -185,6 +235,8 @@ class Scheduler(ABC):
     def issue(self) -> Ticket | None:
         """The next update, reading the present version; None if none can be issued now."""
         if self._all_issued or self.under_way >= self._in_flight:
+            return None
+        if self.issued >= self.pause_at and not self._forgotten:
             return None
         number = self._forgotten[0] if self._forgotten else self.issued
         block = self._choose(number, {ticket.block for ticket in self._under_way.values()})
@@ -269,7 +321,7 @@ class FreeScheduler(Scheduler):
 
 @final
 class OrderedScheduler(Scheduler):
-    """Update n reads version max(0, n − P + 1) and commits as number n: the same run every time."""
+    """Update n reads version max(v, n − P + 1), v that of the last pause, and commits as n: the same run every time."""
 
     eager = True
     keeps_reads = True
@@ -279,7 +331,7 @@ class OrderedScheduler(Scheduler):
         self._sampler = sampler
 
     def _choose(self, number: int, busy: set[int]) -> int:
-        due = max(0, number - self._in_flight + 1)
+        due = max(self._since, number - self._in_flight + 1)
         if self.version != due:
             raise AssertionError(f"update {number} reads version {due}, but {self.version} were committed")
         return self._sampler.draw(number, busy)
@@ -311,7 +363,7 @@ class SyncScheduler(Scheduler):
 
     def admits(self, ticket: Ticket) -> bool:
         issued = self.issued - self._begun  # all before this round were committed
-        full = issued == self._in_flight or self.issued == self._limit
+        full = issued == self._in_flight or self.issued in (self._limit, self.pause_at)
         done = self.version - self._begun + len(self._finished) == issued
         return full and done and ticket.number == self.version
 

@@ -30,6 +30,11 @@ class Slot:
     center: FloatArray
     share: FloatArray
 
+    def fill(self, other: Slot) -> None:
+        """Copy another slot of this shape into these arrays."""
+        for name in ("pixels", "momentum", "center", "share"):
+            np.copyto(getattr(self, name), getattr(other, name))
+
 
 @dataclass(frozen=True)
 class SlotOffsets:

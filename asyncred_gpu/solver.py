@@ -23,11 +23,14 @@ from .arrays import checksum
 from .automatic import Wanted, note_of
 from .blocks import FloatArray, IndexArray, halo_crop
 from .buffer import DoubleBuffer
+from .checkpoint import State
 from .choices import ORDERS
 from .data_start import ITERATIONS, meet_data
 from .denoiser import DenoiserSettings, network_fingerprint, resolve_halo
 from .devices import check_device
-from .engine import Engine, Limits, guarded
+from .engine import Engine, Limits, Pauses, guarded
+from .interrupts import RunInterrupted, asked_to_stop
+from .keeping import Keeper, Keeping, check_settings, pause_after
 from .method import Method
 from .monitor import Monitor, StepGuard
 from .operators.base import BlockOperator
@@ -68,6 +71,7 @@ from .settings import (
     make_grid,
     make_mask,
 )
+from .slots import slot_layout
 
 if TYPE_CHECKING:
     from .tuning import Tuned
@@ -293,6 +297,9 @@ class GpuAsyncRED:
         reference: Any = None,
         callbacks: Sequence[Callable[[Progress], None]] = (),
         replay: Schedule | str | Path | None = None,
+        checkpoint: str | Path | None = None,
+        checkpoint_every: float | None = None,
+        resume: bool | str | Path = False,
     ) -> Result:
         """Reconstruct.
 
@@ -307,11 +314,21 @@ class GpuAsyncRED:
             reference: the true image, for the SNR.
             callbacks: called after every commit with a `Progress`, in this process; keep them short.
             replay: a schedule to repeat instead of drawing blocks; limits are then its own.
+            checkpoint: a file in which the run's state is kept, so that it can go on after whatever ended it. A new
+                one, unless the run goes on from it.
+            checkpoint_every: sweeps from one to the next; None: 5, or as before. For each the run pauses until what is
+                under way is done. With order="ordered" or "sync" these pauses are part of the order: the image is the
+                same, bit for bit, with the same `checkpoint_every`, however often the run was killed in between.
+            resume: the checkpoint to go on from; or True: from `checkpoint`, if it is there. Settings and data must be
+                those of before; limits count from the run's very begin, but for the time limit. x0 isn't looked at.
         Raises:
             ValueError, TypeError: input that can't be, before any work.
+            CheckpointError: a checkpoint that can't be gone on from (a ValueError).
             WorkerError: a worker failed; nothing of the pool is left.
+            RunInterrupted: Ctrl-C, a KeyboardInterrupt with the `result` so far. A second Ctrl-C ends it at once.
         """
-        return self._run(None, max_sweeps, max_updates, time_limit, tol, x0, reference, callbacks, replay)
+        keeping = Keeping.of(checkpoint, checkpoint_every, resume, replay is not None)
+        return self._run(None, max_sweeps, max_updates, time_limit, tol, x0, reference, callbacks, replay, keeping)
 
     def keep_workers(self, spares: SpareWorkers) -> None:
         """Take the CPU's worker processes from there, and leave them there, for runs one after the other."""
@@ -344,8 +361,12 @@ class GpuAsyncRED:
         reference: Any,
         callbacks: Sequence[Callable[[Progress], None]],
         replay: Schedule | str | Path | None,
+        keeping: Keeping | None = None,
     ) -> Result:
         check_callbacks(callbacks)
+        state = None if keeping is None else keeping.load(slot_layout(self.operator))
+        if state is not None and self.chooses and self.tuned is None:
+            self._choose_as_before(state)
         schedule = None if replay is None else self._check_schedule(replay)
         limit = partial(self._limit, max_sweeps, max_updates, schedule, time_limit is not None)
         limit()  # before anything is chosen: what can't be is refused; and once more after it: τ has its data updates
@@ -357,11 +378,11 @@ class GpuAsyncRED:
                 "A schedule belongs to one τ and one network, and here one of them is still to be chosen. Pass "
                 "those of the recorded run (schedule.settings)."
             )
-        began, searches = time.perf_counter(), self.chooses and self.tuned is None
-        x0, chosen = self._choose_what_is_wanted(x0)
+        began, searches = time.perf_counter(), self.chooses and self.tuned is None and state is None
+        x0, chosen = self._choose_what_is_wanted(x0) if state is None else (x0, ())
         begun = time.perf_counter()
         make_runtime = make_runtime or self._open()
-        prepared = self._prepare(x0, schedule)
+        prepared = self._prepare(x0, schedule) if state is None else self._prepare_again(state)
         updates, finished = limit()
         limits = Limits(seconds_limit, tolerance, finished)
         grid = self.operator.grid
@@ -382,16 +403,22 @@ class GpuAsyncRED:
             self.prior == "pnp",
         )
         with closing(make_runtime(worker_setup, self.parallelism.workers, prepared.image)) as runtime:
-            runtime.prime()
+            parts = self._engine(runtime, monitor, prepared, updates, limits, callbacks, schedule, keeping, state)
+            engine, buffer, keeper = parts
+            if state is None:
+                runtime.prime()
+            else:
+                assert keeper is not None
+                keeper.go_on_from(state)
             started = time.perf_counter()
-            engine, buffer = self._engine(runtime, monitor, prepared, updates, limits, callbacks, schedule)
-            status = engine.run()
+            with asked_to_stop(engine.interrupt):
+                status = engine.run()
             image = grid.join([runtime.pixels(i, int(slot)) for i, slot in enumerate(buffer.front())])
             seconds = engine.seconds
         timings = {"setup": setup - begun, "fit": prepared.fit_seconds, "start": started - setup, "run": seconds}
         if searches:
             timings = {"tuning": begun - began, **timings}
-        return Result(
+        result = Result(
             image=self.operator.like_input(image),
             status=status,
             history=monitor.history(),
@@ -400,6 +427,9 @@ class GpuAsyncRED:
             notes=tuple(dict.fromkeys((*chosen, *prepared.notes, *runtime.notes, *engine.notes))),
             timings=timings,
         )
+        if status is Status.INTERRUPTED:
+            raise RunInterrupted(result)
+        return result
 
     # --- the start ---------------------------------------------------------------------------------------------------
 
@@ -466,6 +496,26 @@ class GpuAsyncRED:
             first = self.method.first_strength(self.operator, image) if isinstance(x0, str) else 1.0
         return _Prepared(image, scale, precision, steps, filter_, first, common, (*notes, *measured), fit_seconds)
 
+    def _prepare_again(self, state: State) -> _Prepared:
+        """As the run had it that goes on; what isn't in the checkpoint comes out the same."""
+        image = self.operator.grid.join([slot.pixels for slot in state.slots])
+        shared, facts = self._shared(None), state.facts
+        conditioning = None if shared is None else self.operator.preconditioning(self.tau, shared)
+        steps = tuple(self._step(i, conditioning) for i in range(len(self.operator.grid)))
+        filter_ = None if conditioning is None else conditioning.filter
+        centered = bool(self.method.data_updates)
+        fit = ITERATIONS if self.method.data_updates and self.operator.convolutional else 0
+        common = self._common(image, facts["precision"], shared, centered, fit) | {"start": facts["start"]}
+        scale, first, notes = facts["intensity_scale"], facts["first_strength"], tuple(facts["notes"])
+        return _Prepared(image, scale, facts["precision"], steps, filter_, first, common, notes, 0.0)
+
+    def _choose_as_before(self, state: State) -> None:
+        """τ and σ as they were chosen for the run that goes on."""
+        self.tau, sigma = float(state.settings["tau"]), state.settings.get("sigma")
+        if self._wanted.family is not None and sigma is not None:
+            self.network = self._wanted.family.at(sigma)
+        self.method = self._method_of(tau=self.tau)
+
     def _precision(self, image: FloatArray, scale: float, schedule: Schedule | None) -> tuple[str, tuple[str, ...]]:
         """The denoiser's precision, and a note if it was chosen by its error on the first crops."""
         if self.precision is not None:
@@ -529,7 +579,9 @@ class GpuAsyncRED:
         limits: Limits,
         callbacks: Sequence[Callable[[Progress], None]],
         schedule: Schedule | None,
-    ) -> tuple[Engine, DoubleBuffer]:
+        keeping: Keeping | None,
+        state: State | None,
+    ) -> tuple[Engine, DoubleBuffer, Keeper | None]:
         blocks, pattern = len(self.operator.grid), self._pattern
         buffer = DoubleBuffer(blocks)
         guard = StepGuard(blocks) if schedule is None else None
@@ -538,7 +590,8 @@ class GpuAsyncRED:
         if schedule is not None:
             replayed = scheduler = ReplayScheduler(schedule.block.tolist(), schedule.read.tolist())
         else:
-            scheduler = self._scheduler(updates)
+            sampler = self._sampler()
+            scheduler = self._scheduler(updates, sampler)
 
         def plan(ticket: Ticket) -> tuple[Step, int]:
             if schedule is not None:
@@ -574,10 +627,27 @@ class GpuAsyncRED:
             per_launch,
             tuple(callbacks),
         )
-        return engine, buffer
+        if keeping is None or schedule is not None:
+            return engine, buffer, None
+        every = keeping.interval(state)
+        settings = self._settings(prepared, None)
+        if self.order != "free":  # where the pauses are part of the order
+            settings["checkpoint_every"] = every
+        if state is not None:
+            check_settings(keeping.path, state, settings)
+        facts = {
+            "checkpoint_every": every,
+            "precision": prepared.precision,
+            "intensity_scale": prepared.scale,
+            "first_strength": prepared.first_strength,
+            "start": prepared.common["start"],
+            "notes": list(prepared.notes),
+        }
+        keeper = Keeper(keeping.path, runtime, buffer, sampler, monitor, guard, engine, settings, facts)
+        engine.pauses = Pauses(pause_after(pattern, blocks, every), keeper.keep, at_end=self.order == "free")
+        return engine, buffer, keeper
 
-    def _scheduler(self, updates: int) -> Scheduler:
-        sampler = self._sampler()
+    def _scheduler(self, updates: int, sampler: Sampler) -> Scheduler:
         in_flight = self.parallelism.in_flight
         if self.order == "ordered":
             return OrderedScheduler(sampler, in_flight, updates)

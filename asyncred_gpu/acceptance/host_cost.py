@@ -12,6 +12,7 @@ from ..blocks import FloatArray
 from ..red import Moved
 from ..result import Result
 from ..runtime.base import Event, Published, Read, Runtime, WorkerSetup
+from ..slots import Slot
 from ..solver import GpuAsyncRED, RuntimeFactory
 from ..task import Task
 from .cases import Case
@@ -36,8 +37,14 @@ class NullRuntime:
     def pixels(self, block: int, slot: int) -> FloatArray:
         return self._blocks[block]
 
+    def slot(self, block: int, slot: int) -> Slot:
+        raise AssertionError("nothing is kept here")
+
     def prime(self) -> None:
         """Nothing to fill."""
+
+    def restore(self, slots: Sequence[Slot]) -> None:
+        raise AssertionError("nothing is kept here")
 
     def launch(self, worker: int, tasks: Sequence[Task]) -> None:
         self._events += [Read(worker, task.number) for task in tasks]
@@ -79,8 +86,14 @@ class TimedRuntime:
     def pixels(self, block: int, slot: int) -> FloatArray:
         return self._runtime.pixels(block, slot)
 
+    def slot(self, block: int, slot: int) -> Slot:
+        return self._runtime.slot(block, slot)
+
     def prime(self) -> None:
         self._runtime.prime()
+
+    def restore(self, slots: Sequence[Slot]) -> None:
+        self._runtime.restore(slots)
 
     def launch(self, worker: int, tasks: Sequence[Task]) -> None:
         begun = time.perf_counter()

@@ -123,8 +123,16 @@ class Runtime(Protocol):
         """(rows, cols) of a front slot; may be a view, and is right between commits only."""
         ...
 
+    def slot(self, block: int, slot: int) -> Slot:
+        """All of a front slot, on the host; as `pixels`."""
+        ...
+
     def prime(self) -> None:
         """Fill the shares of the start image, whose pixels lie in slot 0 of every block."""
+        ...
+
+    def restore(self, slots: Sequence[Slot]) -> None:
+        """Fill slot 0 of every block with these, instead of `prime`."""
         ...
 
     def launch(self, worker: int, tasks: Sequence[Task]) -> None:

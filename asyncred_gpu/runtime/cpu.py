@@ -184,6 +184,13 @@ class CpuRuntime:
     def pixels(self, block: int, slot: int) -> FloatArray:
         return self.slots[block][slot].pixels
 
+    def slot(self, block: int, slot: int) -> Slot:
+        return self.slots[block][slot]
+
+    def restore(self, slots: Sequence[Slot]) -> None:
+        for (target, _), slot in zip(self.slots, slots, strict=True):
+            target.fill(slot)
+
     def launch(self, worker: int, tasks: Sequence[Task]) -> None:
         self._answers_due[worker] += len(tasks)
         self._send(worker, Launch(tuple(tasks)))

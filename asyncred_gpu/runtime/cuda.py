@@ -22,6 +22,7 @@ import numpy as np
 
 from ..blocks import FloatArray
 from ..red import Moved, Step
+from ..slots import Slot
 from ..task import Task
 from .base import Computed, Published, Read, WorkerError
 from .base import Event as Report
@@ -87,6 +88,14 @@ class Memory(Protocol):
 
     def pixels(self, block: int, slot: int) -> FloatArray:
         """(rows, cols) of a slot, on the host."""
+        ...
+
+    def slot(self, block: int, slot: int) -> Slot:
+        """All of a slot, on the host."""
+        ...
+
+    def fill(self, block: int, content: Slot) -> None:
+        """Slot 0 of a block, on every device."""
         ...
 
 
@@ -238,6 +247,15 @@ class CudaRuntime:
 
     def pixels(self, block: int, slot: int) -> FloatArray:
         return self._memory.pixels(block, slot)
+
+    def slot(self, block: int, slot: int) -> Slot:
+        return self._memory.slot(block, slot)
+
+    def restore(self, slots: Sequence[Slot]) -> None:
+        for block, content in enumerate(slots):
+            self._memory.fill(block, content)
+        for worker in self._workers:  # what fills them runs on another stream
+            worker.device.synchronize()
 
     def launch(self, worker: int, tasks: Sequence[Task]) -> None:
         self._named(self._workers[worker], "starting updates", self._workers[worker].launch, tasks)

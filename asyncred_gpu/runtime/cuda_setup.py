@@ -95,4 +95,5 @@ def make_cuda_runtime(
         stage = stages[worker % len(stages)]
         others = [other for other in stages if other is not stage]
         programs.append(BlockProgram(worker, stage, others, setup))
-    return CudaRuntime(programs, SlotMemory(stages[0].scene), len(setup.operator.grid), notes=stages[0].operator.notes)
+    memory = SlotMemory([stage.scene for stage in stages], slot_layout(setup.operator).shares)
+    return CudaRuntime(programs, memory, len(setup.operator.grid), notes=stages[0].operator.notes)

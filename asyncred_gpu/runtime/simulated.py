@@ -97,6 +97,13 @@ class SimulatedRuntime:
     def pixels(self, block: int, slot: int) -> FloatArray:
         return self.slots[block][slot].pixels
 
+    def slot(self, block: int, slot: int) -> Slot:
+        return self.slots[block][slot]
+
+    def restore(self, slots: Sequence[Slot]) -> None:
+        for (target, _), slot in zip(self.slots, slots, strict=True):
+            target.fill(slot)
+
     def launch(self, worker: int, tasks: Sequence[Task]) -> None:
         self._running[worker] = self._worker.run([BlockUpdate(task) for task in tasks])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from ..blocks import BlockGrid, FloatArray
 from ..denoiser import DeviceDenoiser
 from ..kernels.launch import BLOCK, IMAGE, as_bytes
 from ..operators.device import DeviceOperator, Scene
-from ..slots import SlotLayout, slot_layout
+from ..slots import Slot, SlotLayout, slot_layout
 from .base import WorkerSetup
 from .device import Device
 
@@ -89,10 +90,16 @@ def _moved(array: FloatArray | None, device: Device) -> Tensor | None:
 
 
 class SlotMemory:
-    """The slots of one device, read from the host."""
+    """The slots of all devices, seen from the host: read from the first one, filled on every one.
 
-    def __init__(self, scene: Scene) -> None:
-        self._scene = scene
+    Args:
+        shares: shape of each block's share.
+    """
+
+    def __init__(self, scenes: Sequence[Scene], shares: Sequence[tuple[int, ...]]) -> None:
+        self._scenes = scenes
+        self._scene = scenes[0]
+        self._shares = shares
 
     def pixels(self, block: int, slot: int) -> FloatArray:
         """(rows, cols) x_i of a slot that nobody writes."""
@@ -100,3 +107,24 @@ class SlotMemory:
         begin, rows, cols = int(entry["slots"][slot]), int(entry["rows"]), int(entry["cols"])
         found: FloatArray = self._scene.memory[begin : begin + rows * cols].cpu().numpy()
         return found.reshape(rows, cols).copy()
+
+    def slot(self, block: int, slot: int) -> Slot:
+        """All of a slot that nobody writes."""
+        return Slot(*(part.cpu().numpy().copy() for part in self._parts(self._scene, block, slot)))
+
+    def fill(self, block: int, content: Slot) -> None:
+        """Slot 0 of a block, while nothing runs."""
+        arrays = (content.pixels, content.momentum, content.center, content.share)
+        for scene in self._scenes:
+            for part, array in zip(self._parts(scene, block, 0), arrays, strict=True):
+                part.copy_(torch.from_numpy(np.ascontiguousarray(array)))
+
+    def _parts(self, scene: Scene, block: int, slot: int) -> list[Tensor]:
+        """Views of x_i, m_i, z_i and s_i."""
+        entry, share = scene.block_table[block], self._shares[block]
+        begin, shape = int(entry["slots"][slot]), (int(entry["rows"]), int(entry["cols"]))
+        offsets = [0, int(entry["momentum"]), int(entry["center"]), int(entry["share"])]
+        return [
+            scene.memory[begin + offset : begin + offset + math.prod(sides)].view(sides)
+            for offset, sides in zip(offsets, (shape, shape, shape, share), strict=True)
+        ]
