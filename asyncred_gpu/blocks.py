@@ -6,7 +6,7 @@ column of blocks may be smaller. Beyond the image's border the halo is the mirro
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
@@ -115,7 +115,7 @@ class BlockGrid:
         """The blocks of an image, as views."""
         return [image[self.window(index).slices] for index in range(len(self))]
 
-    def join(self, blocks: list[FloatArray]) -> FloatArray:
+    def join(self, blocks: Sequence[FloatArray]) -> FloatArray:
         """The image made of its blocks, (rows, cols) float32."""
         image = np.empty(self.image_shape, np.float32)
         for index, block in enumerate(blocks):

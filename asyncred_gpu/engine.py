@@ -7,13 +7,14 @@ Nothing here knows what runs the workers: processes, streams or a simulation (ru
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from .blocks import IndexArray
+from .blocks import FloatArray, IndexArray
 from .buffer import DoubleBuffer, Slots
 from .launches import LOOK_SECONDS, Launches
 from .monitor import MOST_SHRINKS, Monitor, StepGuard
@@ -22,6 +23,8 @@ from .result import Progress, Status
 from .runtime.base import Computed, Event, Lost, Published, Read, Runtime, Started, WorkerError
 from .scheduler import Scheduler, Ticket
 from .task import Task
+
+log = logging.getLogger(__name__)
 
 # This many workers lost within one sweep end the run.
 MOST_REPLACEMENTS = 3
@@ -108,6 +111,7 @@ class Engine:
         self._per_launch = per_launch
         self._callbacks = callbacks
         self.pauses: Pauses | None = None  # set before `run`
+        self.join: Callable[[Sequence[FloatArray]], FloatArray] | None = None  # of blocks, for callbacks
         self._before = 0.0  # seconds of the run that this one goes on from
         self._ending: Status | None = None  # once what is under way is committed
         self._interrupted = False
@@ -246,7 +250,7 @@ class Engine:
                 "they are killed, look for a lack of memory (dmesg) and use fewer workers; if they give no result, "
                 "for other programs on the same cores."
             )
-        self.notes.append(f"After commit {self._scheduler.version}, worker {worker} {reason}; it was replaced.")
+        self.note(f"After commit {self._scheduler.version}, worker {worker} {reason}; it was replaced.")
         self._runtime.replace(worker)  # first of all: a worker that only hung must not touch a slot again
         undone = self._launches.end(worker)
         self._launches.begin(worker, ())
@@ -291,7 +295,7 @@ class Engine:
         assert moved is not None
         if not moved.finite:  # never flipped: the front slots keep the last finite image
             self._status = Status.DIVERGED
-            self.notes.append(
+            self.note(
                 f"After commit {self._scheduler.version}, the update of block {ticket.block} was infinite or NaN: the "
                 "step is far too long, or the denoiser returned such values."
             )
@@ -305,13 +309,20 @@ class Engine:
         staleness, strength = number - ticket.read_version, update.step.strength
         progress = self._monitor.record(number, ticket.block, staleness, moved, pixels, self.seconds, strength)
         self._judge(progress, update.step)
-        for callback in self._callbacks:
-            callback(progress)
+        if self._callbacks:
+            told = progress._replace(image=self.image)
+            for callback in self._callbacks:
+                callback(told)
+
+    def note(self, note: str) -> None:
+        """Say it in the result, and in the log at once."""
+        self.notes.append(note)
+        log.warning(note)
 
     def _judge(self, progress: Progress, step: Step) -> None:
         guard = self._guard if self._monitor.complete else None
         if guard is not None and guard.judge(progress.residual):
-            self.notes.append(
+            self.note(
                 f"After commit {progress.update}, ‖G‖² had grown to {progress.residual:.3g} of its start: every step "
                 f"was halved, to {guard.factor:.4g} of the policy's, and the momentum dropped."
                 + (TOO_SMALL_TAU if step.centered else "")
@@ -321,6 +332,11 @@ class Engine:
         tol = self._limits.tol
         if tol is not None and self._monitor.settled and progress.residual <= tol:
             self._status = Status.CONVERGED
+
+    def image(self) -> FloatArray:
+        """(rows, cols) after the last commit, a copy."""
+        assert self.join is not None
+        return self.join([self._runtime.pixels(block, int(slot)) for block, slot in enumerate(self._buffer.front())])
 
     # --- time ------------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from .runtime.base import Runtime
 from .scheduler import Pattern, Sampler
 from .settings import check_number
 from .slots import SlotLayout
+
+log = logging.getLogger(__name__)
 
 # Sweeps from one checkpoint to the next, if nobody says.
 USUAL_EVERY = 5.0
@@ -136,10 +139,12 @@ class Keeper:
         try:
             state.save(self.path)
         except OSError as error:
-            self.engine.notes.append(
+            self.engine.note(
                 f"After commit {len(commits)} the checkpoint couldn't be written ({error.strerror or error}); the one "
                 "before is still there."
             )
+        else:
+            log.info("checkpoint after %d commits in %s", len(commits), self.path)
 
     def go_on_from(self, state: State) -> None:
         """Put the run where it was."""
@@ -148,6 +153,7 @@ class Keeper:
         self.monitor.restore(state.monitor, state.history)
         if self.guard is not None and state.guard is not None:
             self.guard.restore(state.guard)
+        log.info("going on after %d commits from %s", state.version, self.path)
         self.engine.go_on(state.seconds, commits_of(state.commits), state.notes)
 
 

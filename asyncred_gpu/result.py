@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -43,7 +43,8 @@ class Status(Enum):
 class Progress(NamedTuple):
     """What a callback is told after every commit.
 
-    `residual` is ‖G‖²/‖G₀‖² from the blocks' last gradients, `snr` in dB (None without a reference).
+    `residual` is ‖G‖²/‖G₀‖² from the blocks' last gradients, `snr` in dB (None without a reference). `image()` puts the
+    image after this commit together, (rows, cols) float32; it takes a copy, so ask now and then, and within the call.
     """
 
     update: int
@@ -54,6 +55,7 @@ class Progress(NamedTuple):
     block: int
     snr: float | None
     total_sweeps: float
+    image: Callable[[], npt.NDArray[np.float32]] | None = None
 
 
 @dataclass(frozen=True)

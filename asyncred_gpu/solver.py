@@ -6,6 +6,7 @@ Kamilov, ICLR 2021). Theorem 1 covers method="paper" with all measurements.
 
 from __future__ import annotations
 
+import logging
 import math
 import sys
 import time
@@ -88,6 +89,8 @@ PRECISION_CROPS = 4
 IN_A_SCHEDULE = ("seed", "step", "momentum", "sampling", "continuation", "data_updates")
 # No limit in updates: what a 64-bit count holds, nearly.
 UNLIMITED = 2**62
+
+log = logging.getLogger(__name__)
 
 RuntimeFactory = Callable[[WorkerSetup, int, FloatArray], Runtime]
 
@@ -404,16 +407,18 @@ class GpuAsyncRED:
         )
         with closing(make_runtime(worker_setup, self.parallelism.workers, prepared.image)) as runtime:
             parts = self._engine(runtime, monitor, prepared, updates, limits, callbacks, schedule, keeping, state)
-            engine, buffer, keeper = parts
+            engine, keeper = parts
             if state is None:
                 runtime.prime()
             else:
                 assert keeper is not None
                 keeper.go_on_from(state)
             started = time.perf_counter()
+            log.info("run of %s began, setup %.2f s, workers %.2f s", self._said(), setup - begun, started - setup)
             with asked_to_stop(engine.interrupt):
                 status = engine.run()
-            image = grid.join([runtime.pixels(i, int(slot)) for i, slot in enumerate(buffer.front())])
+            log.info("run ended after %d commits, %.2f s: %s", len(engine.commits), engine.seconds, status.name)
+            image = engine.image()
             seconds = engine.seconds
         timings = {"setup": setup - begun, "fit": prepared.fit_seconds, "start": started - setup, "run": seconds}
         if searches:
@@ -430,6 +435,12 @@ class GpuAsyncRED:
         if status is Status.INTERRUPTED:
             raise RunInterrupted(result)
         return result
+
+    def _said(self) -> str:
+        """For the log."""
+        grid = self.operator.grid
+        size, workers = f"{grid.image_shape[0]}×{grid.image_shape[1]}", self.parallelism.workers
+        return f"{size} in {len(grid)} blocks by {workers} workers on {', '.join(self.devices)}"
 
     # --- the start ---------------------------------------------------------------------------------------------------
 
@@ -581,7 +592,7 @@ class GpuAsyncRED:
         schedule: Schedule | None,
         keeping: Keeping | None,
         state: State | None,
-    ) -> tuple[Engine, DoubleBuffer, Keeper | None]:
+    ) -> tuple[Engine, Keeper | None]:
         blocks, pattern = len(self.operator.grid), self._pattern
         buffer = DoubleBuffer(blocks)
         guard = StepGuard(blocks) if schedule is None else None
@@ -627,8 +638,9 @@ class GpuAsyncRED:
             per_launch,
             tuple(callbacks),
         )
+        engine.join = self.operator.grid.join
         if keeping is None or schedule is not None:
-            return engine, buffer, None
+            return engine, None
         every = keeping.interval(state)
         settings = self._settings(prepared, None)
         if self.order != "free":  # where the pauses are part of the order
@@ -645,7 +657,7 @@ class GpuAsyncRED:
         }
         keeper = Keeper(keeping.path, runtime, buffer, sampler, monitor, guard, engine, settings, facts)
         engine.pauses = Pauses(pause_after(pattern, blocks, every), keeper.keep, at_end=self.order == "free")
-        return engine, buffer, keeper
+        return engine, keeper
 
     def _scheduler(self, updates: int, sampler: Sampler) -> Scheduler:
         in_flight = self.parallelism.in_flight
