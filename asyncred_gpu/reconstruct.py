@@ -5,16 +5,22 @@ Exit statuses: 0 done, 1 a run that failed or diverged, 2 refused before it bega
 
 from __future__ import annotations
 
+import logging
+import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
+from .callbacks import JsonLines, TensorBoard
 from .config.settings import DataSettings, ReconstructSettings, RunSettings
 from .config.tuning import TuneSettings
 from .denoiser import load_denoiser
 from .devices import DeviceError
 from .display import RunDisplay
 from .experiments import Problem, retina_problem, scan_problem
+from .going_on import CHECKPOINT, SETTINGS, going_on, make_room
+from .interrupts import RunInterrupted
 from .io import OutputFolder, Reading
 from .io.images import read_image
 from .operators.radon import RadonCT
@@ -25,7 +31,9 @@ from .settings import check_image
 from .solver import GpuAsyncRED
 from .tuning import TuningError
 
-FAILED, REFUSED = 1, 2
+FAILED, REFUSED, INTERRUPTED = 1, 2, 130
+# There is nothing more to do, so the last checkpoint isn't needed.
+ENDED = (Status.MAX_SWEEPS, Status.MAX_UPDATES, Status.CONVERGED)
 # The reconstruction, FBP and the reference.
 IMAGES_WRITTEN = 3
 # Of a measured scan the noise is unknown: of 0.02, 0.05, 0.1, 0.2 and 0.4 this and 0.02 predicted a tooth's left-out
@@ -45,10 +53,10 @@ def reconstruct(options: ReconstructSettings, words: Sequence[str]) -> int:
     Args:
         words: of the command line, for the record.
     """
+    if options.verbose:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     try:
-        name = problem_name(options)
-        side = options.size or (800 if options.input is None else 4096)
-        folder = OutputFolder(options.output, name, IMAGES_WRITTEN * side * side)
+        options, folder = _begun(options)
     except (OSError, ValueError) as error:
         return _say(f"error: {error}", REFUSED)
     with folder:
@@ -58,18 +66,36 @@ def reconstruct(options: ReconstructSettings, words: Sequence[str]) -> int:
             return _say(f"error: {error}", REFUSED)
         _tell(options, setup)
         try:
-            result = solve(options, setup)
-        except ValueError as error:  # the search has settings of its own
+            result = solve(options, setup, folder)
+        except ValueError as error:  # the search has settings of its own, and a checkpoint may be another run's
             return _say(f"error: {error}", REFUSED)
         except (WorkerError, TuningError, MemoryError, OSError) as error:
-            return _say(f"error: {error}", FAILED)
+            return _say(f"error: {error}{_how_to_go_on(folder)}", FAILED)
         try:
+            make_room(folder.path)
             summary = write_report(folder, setup, result)
         except OSError as error:
             return _say(f"error: not all results could be written to {folder.path} ({error}). Free some space.", FAILED)
+        if result.status in ENDED:
+            (folder.path / CHECKPOINT).unlink(missing_ok=True)
     if not options.quiet:
         print(summary)
+    if result.status is Status.INTERRUPTED:
+        return _say(f"interrupted: the image so far is in {folder.path}.{_how_to_go_on(folder)}", INTERRUPTED)
     return FAILED if result.status is Status.DIVERGED else 0
+
+
+def _begun(options: ReconstructSettings) -> tuple[ReconstructSettings, OutputFolder]:
+    """The settings and the folder of a new run, or of one that goes on."""
+    if options.resume is not None:
+        return going_on(options)
+    side = options.size or (800 if options.input is None else 4096)
+    return options, OutputFolder(options.output, problem_name(options), IMAGES_WRITTEN * side * side)
+
+
+def _how_to_go_on(folder: OutputFolder) -> str:
+    there = (folder.path / CHECKPOINT).exists()
+    return f" To go on: asyncred reconstruct --resume {shlex.quote(str(folder.path))}" if there else ""
 
 
 def prepare(options: ReconstructSettings, words: Sequence[str]) -> Setup:
@@ -98,19 +124,53 @@ def ct_operator(problem: Problem, normalize: bool = True) -> RadonCT:
     return RadonCT(views.sinogram, views.angles, problem.image_shape, center=problem.center, normalize=normalize)
 
 
-def solve(options: ReconstructSettings, setup: Setup) -> Result:
-    """The run itself, under the live display; what is "auto" is chosen before."""
-    if setup.solver.chooses:
+def solve(options: ReconstructSettings, setup: Setup, folder: OutputFolder) -> Result:
+    """The run itself, under the live display; what is "auto" is chosen before. Interrupted, it has that status."""
+    goes_on = options.resume is not None
+    if setup.solver.chooses and not goes_on:
         setup.solver.tune(progress=not options.quiet, method=options.tuning or "gcv")
-    with RunDisplay(quiet=options.quiet) as display:
-        return setup.solver.run(
-            max_sweeps=options.sweeps,
-            time_limit=options.time_limit,
-            tol=options.tol,
-            x0=setup.x0,
-            reference=setup.problem.reference,
-            callbacks=(display,),
-        )
+    keeps: dict[str, Any] = {}
+    settings = folder.path / SETTINGS
+    if options.checkpoint_every is not None:
+        keeps = {"checkpoint": folder.path / CHECKPOINT, "checkpoint_every": options.checkpoint_every}
+        keeps["resume"] = goes_on
+        if not goes_on:  # beside the checkpoints, for whoever goes on
+            settings.write_text(setup.settings_file, "utf-8")
+    with ExitStack() as stack:
+        display = stack.enter_context(RunDisplay(quiet=options.quiet))
+        logs: list[JsonLines | TensorBoard] = _logs(options, folder)
+        for log in logs:
+            stack.enter_context(log)
+        try:
+            return setup.solver.run(
+                max_sweeps=options.sweeps,
+                time_limit=options.time_limit,
+                tol=options.tol,
+                x0=setup.x0,
+                reference=setup.problem.reference,
+                callbacks=(display, *logs),
+                **keeps,
+            )
+        except RunInterrupted as stopped:
+            return stopped.result
+        except (ValueError, WorkerError):
+            if keeps and not goes_on and not keeps["checkpoint"].exists():
+                settings.unlink(missing_ok=True)
+            raise
+
+
+def _logs(options: ReconstructSettings, folder: OutputFolder) -> list[JsonLines | TensorBoard]:
+    """Callbacks that write into the folder."""
+    found: list[JsonLines | TensorBoard] = []
+    for kind in options.log or ():
+        if kind == "jsonl":
+            found.append(JsonLines(folder.path / "progress.jsonl"))
+        else:
+            try:
+                found.append(TensorBoard(folder.path / "tensorboard"))
+            except ImportError as error:
+                raise ValueError(str(error)) from error
+    return found
 
 
 def ct_problem(options: DataSettings, seed: int) -> Problem:

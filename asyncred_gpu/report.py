@@ -52,6 +52,11 @@ class Setup:
         return "auto" if self.solver.tuned is None else self.solver.tuned.image
 
     @property
+    def settings_file(self) -> str:
+        """Text of settings.yaml, from which the run can be repeated."""
+        return as_yaml(as_used(self.options, self.problem.facts, self.solver), "asyncred reconstruct")
+
+    @property
     def fbp(self) -> Image:
         """FBP cut to the field of view, as the reconstruction is."""
         mask = self.solver.mask
@@ -64,7 +69,7 @@ def write_report(folder: OutputFolder, setup: Setup, result: Result) -> str:
     scores = judge(images, setup)
     images = {name: setup.problem.wanted(image) for name, image in images.items()}
     record = _settings(setup, result, scores)
-    used = as_yaml(as_used(setup.options, setup.problem.facts, result.settings), "asyncred reconstruct")
+    used = setup.settings_file
     for kind in setup.options.save:
         save_image(folder.new_file(f"reconstruction.{kind}"), images[RED], record, used)
     folder.write_image("fbp.tif", images[FBP])
@@ -78,7 +83,8 @@ def write_report(folder: OutputFolder, setup: Setup, result: Result) -> str:
         tuned.save_figure(folder.new_file("tuning.png"))
         folder.write_image("start.tif", np.asarray(tuned.image, np.float32))  # a replay begins there
     folder.write_settings("run.json", record)
-    folder.new_file("settings.yaml").write_text(used, "utf-8")
+    if not (folder.path / "settings.yaml").exists():  # with checkpoints it is written when the run begins
+        folder.new_file("settings.yaml").write_text(used, "utf-8")
     _write_figures(folder, setup, result, images, scores)
     return "\n".join([*_summary(result, scores), f"results in {folder.path}"])
 

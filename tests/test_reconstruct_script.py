@@ -153,20 +153,40 @@ def test_nothing_is_overwritten(tmp_path: Path, denoiser: tuple[str, str], capsy
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in (tmp_path / "run").iterdir()} == before
 
 
-def test_interrupted_it_leaves_nothing_behind(tmp_path: Path, denoiser: tuple[str, str]) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_gives_the_image_so_far(number: int, tmp_path: Path, denoiser: tuple[str, str]) -> None:
     process = started(
-        [*SMALL[:-4], "--sweeps", "100000", "--workers", "2", *denoiser], tmp_path, start_new_session=True
+        [*SMALL[:-4], "--sweeps", "100000", "--workers", "2", "--output", "run", *denoiser],
+        tmp_path,
+        start_new_session=True,
     )
     assert process.stdout is not None
     while "updates/s" not in process.stdout.readline():
         assert process.poll() is None
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does it: the workers get it too
+    # Ctrl-C as a terminal does it: the workers get it too. A batch system's SIGTERM is for the parent.
+    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
     begun = time.monotonic()
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert err == "interrupted: the workers have ended; what was written before stays.\n"
+    assert err == "interrupted: the image so far is in run.\n"
     assert time.monotonic() - begun < 20
-    assert list(tmp_path.iterdir()) == []
+    assert {path.name for path in (tmp_path / "run").iterdir()} == WRITTEN
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    image, reference = (tifffile.imread(tmp_path / "run" / f"{name}.tif") for name in ("reconstruction", "reference"))
+    assert record["result"]["status"] == "INTERRUPTED"
+    assert record["result"]["scores"]["Async-RED"]["snr_db"] == pytest.approx(snr(image, reference), abs=1e-6)
+
+
+def test_interrupted_before_it_begins_it_leaves_nothing_behind(tmp_path: Path, denoiser: tuple[str, str]) -> None:
+    process = started(["--size", "2048", *denoiser], tmp_path, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("outputs/*")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.endswith("interrupted: the workers have ended; what was written before stays.\n")
+    assert "sweep" not in out and list(tmp_path.iterdir()) == []
 
 
 REFUSED: dict[str, tuple[list[str], str]] = {

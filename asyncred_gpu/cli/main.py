@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 
 import rich_click as click
@@ -60,6 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without ‖ shows ? instead
     words = list(sys.argv[1:] if arguments is None else arguments)
+    with _ended_as_by_ctrl_c():
+        return _run(words)
+
+
+def _run(words: list[str]) -> int:
     try:
         status = group.main(words, prog_name="asyncred", standalone_mode=False, obj=tuple(words))
     except SettingsError as error:
@@ -69,6 +77,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (Interrupted, click.Abort):
         return _say("interrupted: the workers have ended; what was written before stays.", INTERRUPTED)
     return status if isinstance(status, int) else 0
+
+
+@contextmanager
+def _ended_as_by_ctrl_c() -> Iterator[None]:
+    """SIGTERM, which batch systems send a while before they kill, ends a run well, too."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    usual = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, usual)
 
 
 def _say(message: str, status: int) -> int:

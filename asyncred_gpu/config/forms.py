@@ -23,6 +23,7 @@ LONGEST_LIST = 18
 
 
 FILE_KINDS = ("tif", "npy", "h5")
+LOG_KINDS = ("jsonl", "tensorboard")
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,11 @@ def file_kinds(text: str) -> tuple[str, ...]:
     return tuple(one_of(FILE_KINDS)(part.strip()) for part in text.split(","))
 
 
+def log_kinds(text: str) -> tuple[str, ...]:
+    """Ways to log with commas between them."""
+    return tuple(one_of(LOG_KINDS)(part.strip()) for part in text.split(","))
+
+
 def path(text: str) -> Path:
     """A path that could be one."""
     if not text or "\0" in text:
@@ -121,6 +127,7 @@ StepRule = Annotated[
 Numbers = Annotated[list[float], _reader(numbers), Form("X,X…")]
 Wholes = Annotated[list[int], _reader(wholes), Form("N,N…")]
 BlockShape = Annotated[tuple[int, int], _reader(block_shape), Form("ROWSxCOLS")]
+LogKinds = Annotated[tuple[str, ...], _reader(log_kinds), Form("KIND,…", LOG_KINDS)]
 FileKinds = Annotated[tuple[str, ...], _reader(file_kinds), Form("KIND,…", FILE_KINDS)]
 Devices = Annotated[str | list[str], _reader(devices), Form("DEVICES", ("auto", "cpu", "cuda"))]
 FilePath = Annotated[Path, _reader(path), Form("PATH")]

@@ -5,33 +5,51 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ruamel.yaml import YAML
 
 from .. import __version__
 from .settings import ReconstructSettings, Settings
 
+if TYPE_CHECKING:
+    from ..operators.base import BlockOperator
+    from ..settings import Parallelism
+
+
+class Used(Protocol):
+    """What is asked of a solver."""
+
+    parallelism: Parallelism
+    operator: BlockOperator
+    devices: tuple[str, ...]
+    precision: str | None
+    tau: float
+
+
 # Of the call, not of the result.
-LEFT_OUT = {"output", "quiet"}
+LEFT_OUT = {"output", "quiet", "resume", "verbose"}
 
 
-def as_used(settings: ReconstructSettings, facts: Mapping[str, Any], solver: Mapping[str, Any]) -> dict[str, Any]:
+def as_used(settings: ReconstructSettings, facts: Mapping[str, Any], solver: Used) -> dict[str, Any]:
     """What was given, and what stood for the defaults that depend on the data or the machine.
 
     How blocks move is left to `method` unless it was given, and what was "auto" is chosen again.
 
     Args:
-        facts: of the problem: size, center, … solver: settings as they were used, of the result.
+        facts: of the problem: size, center, …
     """
     used = {name: facts[name] for name in ("size", "angles", "detectors", "noise_db") if name in facts}
     if settings.input is not None:
         used = {"size": facts["size"], "slice": facts["slice"]}
     used["center"] = facts["center"]
-    used |= {"workers": solver["num_workers"], "block": list(solver["block_shape"])}
-    used |= {name: solver[name] for name in ("max_staleness", "precision", "device") if name in solver}
+    parallelism = solver.parallelism
+    used |= {"workers": parallelism.workers, "max_staleness": parallelism.max_staleness}
+    used |= {"block": list(solver.operator.grid.block_shape), "device": ",".join(solver.devices)}
+    if solver.precision is not None:
+        used["precision"] = solver.precision
     if settings.tau != "auto":
-        used["tau"] = solver["tau"]
+        used["tau"] = solver.tau
     if Path(settings.denoiser).exists():
         used["denoiser"] = Path(settings.denoiser).absolute()
     found = as_given(settings) | used

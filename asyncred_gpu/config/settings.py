@@ -17,6 +17,7 @@ from .forms import (
     FieldOfViewWord,
     FileKinds,
     FilePath,
+    LogKinds,
     MethodWord,
     NotNegative,
     OrderWord,
@@ -188,6 +189,16 @@ class RunSettings(Settings):
     start: FilePath | None = setting(None, "image to begin at, TIFF or .npy, such as tune's start.tif", "FBP")
     save: FileKinds = setting(("tif",), "the image as tif, npy, h5 (HDF5 with provenance), or several: tif,h5", "tif")
     output: FilePath | None = setting(None, "new or empty folder", "outputs/NAME-TIME")
+    checkpoint_every: Positive | None = setting(
+        None, "sweeps between checkpoints in that folder, from which --resume goes on after a kill", "none are kept"
+    )
+    resume: FilePath | None = setting(
+        None, "folder of a run that was interrupted or killed: go on with it, with its own settings", "a new run"
+    )
+    log: LogKinds | None = setting(
+        None, "progress into that folder while it runs: jsonl (JSON lines), tensorboard, or both", "none"
+    )
+    verbose: bool = setting(False, "say on standard error what the library logs", "no")
     quiet: bool = setting(False, "print nothing but errors", "no")
 
 

@@ -43,6 +43,21 @@ class OutputFolder:
 
     def __init__(self, folder: str | Path | None, name: str, pixels: int, root: str | Path = "outputs") -> None:
         self.path, self._created = _made(Path(folder)) if folder is not None else _made_new(Path(root), name)
+        self._check(pixels)
+
+    @classmethod
+    def of_before(cls, folder: Path, pixels: int = 0) -> OutputFolder:
+        """The folder of a run that goes on, with what is in it.
+
+        Raises:
+            OSError: no permission, or not enough space.
+        """
+        found = cls.__new__(cls)
+        found.path, found._created = folder, []
+        found._check(pixels)
+        return found
+
+    def _check(self, pixels: int) -> None:
         try:
             _check_space(self.path, 4 * pixels + BYTES_BESIDE_IMAGES)
             _check_writable(self.path)

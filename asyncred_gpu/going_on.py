@@ -1,0 +1,58 @@
+"""A run that was interrupted or killed, from its folder: its settings, its checkpoint, and room for its results.
+
+Results that an interrupted run wrote are moved to interrupted-1, interrupted-2, … before the new ones are written.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .config.read import SettingsError, make_settings
+from .config.settings import ReconstructSettings, option_name
+from .io import OutputFolder
+
+CHECKPOINT, SETTINGS = "checkpoint", "settings.yaml"
+# What a run that goes on keeps in its place.
+STAYS = {CHECKPOINT, f".{CHECKPOINT}.part", SETTINGS, "progress.jsonl", "tensorboard"}
+# What may be another when a run goes on; with the other settings it wouldn't be the same run.
+CHANGEABLE = ("resume", "sweeps", "time_limit", "tol", "save", "log", "verbose", "quiet")
+
+
+def going_on(given: ReconstructSettings) -> tuple[ReconstructSettings, OutputFolder]:
+    """The settings of the run in the folder `resume`, with what may be changed of them, and the folder.
+
+    Raises:
+        SettingsError: no such run, one that kept no checkpoint, or settings that can't be changed.
+    """
+    assert given.resume is not None
+    folder = given.resume
+    others = [name for name in type(given).model_fields if name in given.model_fields_set and name not in CHANGEABLE]
+    if others:
+        raise SettingsError(
+            f"{', '.join(option_name(name) for name in others)} can't be changed with --resume: the run goes on with "
+            f"its own settings. Only {', '.join(option_name(name) for name in CHANGEABLE[1:])} may be given."
+        )
+    if not folder.is_dir():
+        raise SettingsError(f"--resume {folder} isn't a folder. Pass the output folder of a run.")
+    if not (folder / SETTINGS).exists():
+        raise SettingsError(f"{folder} has no {SETTINGS}, so it isn't a run's folder. Pass the output folder of a run.")
+    if not (folder / CHECKPOINT).exists():
+        raise SettingsError(
+            f"{folder} has no checkpoint: the run has ended, or it kept none (--checkpoint-every). Begin anew, with "
+            f"--config {folder / SETTINGS}."
+        )
+    changed = {name: getattr(given, name) for name in given.model_fields_set}
+    settings = make_settings(ReconstructSettings, changed, folder / SETTINGS)
+    return settings, OutputFolder.of_before(folder)
+
+
+def make_room(folder: Path) -> None:
+    """Move what an interrupted run wrote out of the way."""
+    written = [item for item in folder.iterdir() if item.name not in STAYS and not item.name.startswith("interrupted-")]
+    if not written:
+        return
+    number = 1 + sum(item.name.startswith("interrupted-") for item in folder.iterdir())
+    place = folder / f"interrupted-{number}"
+    place.mkdir()
+    for item in written:
+        item.rename(place / item.name)
