@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage import color, data, transform
 
-from .io import Reading, estimate_center, read_scan
+from .io import Reading, Scan, estimate_center, read_scan
 from .operators.radon import RadonCT, project
 
 Image = NDArray[np.float32]
@@ -150,14 +150,20 @@ def scan_problem(
         reading: what the file doesn't say of itself.
         pad: pixels more on every side while the image is computed, for an object wider than the detector.
     """
-    scan = read_scan(path, slice_index, reading)
+    return slice_problem(read_scan(path, slice_index, reading), center, size, every, pad)
+
+
+def slice_problem(
+    scan: Scan, center: float | str = "auto", size: int | None = None, every: int = 1, pad: int = 0
+) -> Problem:
+    """As `scan_problem`, of a slice that is read already."""
     measured, left_out = split_views(Views(scan.sinogram, scan.angles), every)
     detectors = scan.sinogram.shape[1]
     middle = estimate_center(measured.sinogram, measured.angles) if center == "auto" else float(center)
     side = detectors if size is None else size
-    name = f"{scan.path.stem}-slice{slice_index}"
-    title = f"{scan.path.name}, slice {slice_index}: {side} × {side} from {len(measured.angles)} angles × {detectors}"
-    facts = {"input": str(scan.path), "slice": slice_index, "clipped_values": scan.clipped, **scan.info}
+    name = f"{scan.path.stem}-slice{scan.slice}"
+    title = f"{scan.path.name}, slice {scan.slice}: {side} × {side} from {len(measured.angles)} angles × {detectors}"
+    facts = {"input": str(scan.path), "slice": scan.slice, "clipped_values": scan.clipped, **scan.info}
     facts |= {"dead_detectors": scan.dead_detectors, "detectors": detectors, "size": side, "every": every}
     facts |= {"center": middle, "center_estimated": center == "auto", "pad": pad}
     whole = (side + 2 * pad, side + 2 * pad)

@@ -16,6 +16,7 @@ CHECKPOINT, SETTINGS = "checkpoint", "settings.yaml"
 STAYS = {CHECKPOINT, f".{CHECKPOINT}.part", SETTINGS, "progress.jsonl", "tensorboard"}
 # What may be another when a run goes on; with the other settings it wouldn't be the same run.
 CHANGEABLE = ("resume", "sweeps", "time_limit", "tol", "save", "log", "verbose", "quiet")
+CHANGEABLE_OF_A_VOLUME = ("resume", "save", "verbose", "quiet")
 
 
 def going_on(given: ReconstructSettings) -> tuple[ReconstructSettings, OutputFolder]:
@@ -26,24 +27,29 @@ def going_on(given: ReconstructSettings) -> tuple[ReconstructSettings, OutputFol
     """
     assert given.resume is not None
     folder = given.resume
-    others = [name for name in type(given).model_fields if name in given.model_fields_set and name not in CHANGEABLE]
+    if not folder.is_dir():
+        raise SettingsError(f"--resume {folder} isn't a folder. Pass the output folder of a run.")
+    file = folder / SETTINGS
+    if not file.exists():
+        raise SettingsError(f"{folder} has no {SETTINGS}, so it isn't a run's folder. Pass the output folder of a run.")
+    volume = make_settings(ReconstructSettings, {}, file).slices is not None
+    _check_changes(given, CHANGEABLE_OF_A_VOLUME if volume else CHANGEABLE)
+    if not volume and not (folder / CHECKPOINT).exists():
+        raise SettingsError(
+            f"{folder} has no checkpoint: the run has ended, or it kept none (--checkpoint-every). Begin anew, with "
+            f"--config {file}."
+        )
+    changed = {name: getattr(given, name) for name in given.model_fields_set}
+    return make_settings(ReconstructSettings, changed, file), OutputFolder.of_before(folder)
+
+
+def _check_changes(given: ReconstructSettings, changeable: tuple[str, ...]) -> None:
+    others = [name for name in type(given).model_fields if name in given.model_fields_set and name not in changeable]
     if others:
         raise SettingsError(
             f"{', '.join(option_name(name) for name in others)} can't be changed with --resume: the run goes on with "
-            f"its own settings. Only {', '.join(option_name(name) for name in CHANGEABLE[1:])} may be given."
+            f"its own settings. Only {', '.join(option_name(name) for name in changeable[1:])} may be given."
         )
-    if not folder.is_dir():
-        raise SettingsError(f"--resume {folder} isn't a folder. Pass the output folder of a run.")
-    if not (folder / SETTINGS).exists():
-        raise SettingsError(f"{folder} has no {SETTINGS}, so it isn't a run's folder. Pass the output folder of a run.")
-    if not (folder / CHECKPOINT).exists():
-        raise SettingsError(
-            f"{folder} has no checkpoint: the run has ended, or it kept none (--checkpoint-every). Begin anew, with "
-            f"--config {folder / SETTINGS}."
-        )
-    changed = {name: getattr(given, name) for name in given.model_fields_set}
-    settings = make_settings(ReconstructSettings, changed, folder / SETTINGS)
-    return settings, OutputFolder.of_before(folder)
 
 
 def make_room(folder: Path) -> None:

@@ -59,6 +59,11 @@ def reconstruct(options: ReconstructSettings, words: Sequence[str]) -> int:
         options, folder = _begun(options)
     except (OSError, ValueError) as error:
         return _say(f"error: {error}", REFUSED)
+    if options.slices is not None:
+        from .volume_command import reconstruct_slices
+
+        return reconstruct_slices(options, folder, words)
+    assert folder is not None
     with folder:
         try:
             setup = prepare(options, words)
@@ -85,10 +90,12 @@ def reconstruct(options: ReconstructSettings, words: Sequence[str]) -> int:
     return FAILED if result.status is Status.DIVERGED else 0
 
 
-def _begun(options: ReconstructSettings) -> tuple[ReconstructSettings, OutputFolder]:
-    """The settings and the folder of a new run, or of one that goes on."""
+def _begun(options: ReconstructSettings) -> tuple[ReconstructSettings, OutputFolder | None]:
+    """The settings and the folder of a new run, or of one that goes on; a new volume makes its own."""
     if options.resume is not None:
         return going_on(options)
+    if options.slices is not None:
+        return options, None
     side = options.size or (800 if options.input is None else 4096)
     return options, OutputFolder(options.output, problem_name(options), IMAGES_WRITTEN * side * side)
 
@@ -103,7 +110,7 @@ def prepare(options: ReconstructSettings, words: Sequence[str]) -> Setup:
     denoiser = load_denoiser(options.denoiser, sigma=options.sigma)
     problem = ct_problem(options, options.seed)
     operator = ct_operator(problem)
-    solver = GpuAsyncRED(operator, denoiser, **_solver_arguments(options))
+    solver = GpuAsyncRED(operator, denoiser, **solver_arguments(options))
     fbp = problem.padded_fbp() if problem.pad else operator.fbp()
     begin = None if not problem.pad else fbp if solver.mask is None else fbp * solver.mask
     if options.start is not None:
@@ -115,7 +122,7 @@ def planned(options: ReconstructSettings, problem: Problem) -> GpuAsyncRED:
     """The solver of a run that isn't going to be made: its operator's constants aren't computed."""
     denoiser = load_denoiser(options.denoiser, sigma=5.0 if options.sigma == "auto" else options.sigma)
     tau = {"tau": TAU_OF_A_SCAN} if options.tau == "auto" else {}
-    return GpuAsyncRED(ct_operator(problem, normalize=False), denoiser, **_solver_arguments(options) | tau)
+    return GpuAsyncRED(ct_operator(problem, normalize=False), denoiser, **solver_arguments(options) | tau)
 
 
 def ct_operator(problem: Problem, normalize: bool = True) -> RadonCT:
@@ -201,7 +208,8 @@ def reading_of(options: DataSettings) -> Reading:
     return Reading(**{name: getattr(options, name) for name in names})
 
 
-def _solver_arguments(options: ReconstructSettings) -> dict[str, Any]:
+def solver_arguments(options: ReconstructSettings) -> dict[str, Any]:
+    """Of `GpuAsyncRED`: what was given, and what is usual for such data."""
     usual_tau = TAU_OF_THE_RETINA if options.input is None else TAU_OF_A_SCAN
     if options.prior == "pnp":
         usual_tau *= TAU_OF_PNP

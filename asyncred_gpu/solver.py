@@ -204,6 +204,7 @@ class GpuAsyncRED:
         self.tau = math.nan if self._wanted.tau is None else self._wanted.tau
         self.tuned: Tuned | None = None
         self._spares: SpareWorkers | None = None
+        self._first_core: int | None = None
         self.halo, self.whole = resolve_halo(pad, self.network), pad == "full"
         self.order = check_choice("order", order, ORDERS)
         self.intensity_scale = self._given_scale = check_scale(intensity_scale)
@@ -333,9 +334,13 @@ class GpuAsyncRED:
         keeping = Keeping.of(checkpoint, checkpoint_every, resume, replay is not None)
         return self._run(None, max_sweeps, max_updates, time_limit, tol, x0, reference, callbacks, replay, keeping)
 
-    def keep_workers(self, spares: SpareWorkers) -> None:
-        """Take the CPU's worker processes from there, and leave them there, for runs one after the other."""
-        self._spares = spares
+    def keep_workers(self, spares: SpareWorkers, first_core: int | None = None) -> None:
+        """Take the CPU's worker processes from there, and leave them there, for runs one after the other.
+
+        Args:
+            first_core: of those there are, for the first worker, so that runs side by side take different ones.
+        """
+        self._spares, self._first_core = spares, first_core
 
     def prepared_operator(self) -> Any:
         """The operator, on this solver's blocks; on a GPU, what comes before a run is then computed there."""
@@ -346,7 +351,11 @@ class GpuAsyncRED:
     def _open(self) -> RuntimeFactory:
         """What makes the runtime; on a GPU the operator prepares itself there, too."""
         if self._kind == "cpu":
-            return CpuRuntime if self._spares is None else partial(CpuRuntime, spares=self._spares)
+            if self._spares is None:
+                return CpuRuntime
+            if self._first_core is None:
+                return partial(CpuRuntime, spares=self._spares)
+            return partial(CpuRuntime, spares=self._spares, first_core=self._first_core)
         from .runtime.cuda_device import CudaDevice  # needs CuPy
 
         devices = [CudaDevice(name) for name in self.devices]

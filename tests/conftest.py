@@ -53,7 +53,9 @@ def one_process(monkeypatch):
     most of a small run's time."""
     monkeypatch.setattr(
         "asyncred_gpu.solver.CpuRuntime",
-        lambda setup, workers, image, spares=None: SimulatedRuntime(setup, workers, image, RandomOrder(0)),
+        lambda setup, workers, image, spares=None, first_core=None: SimulatedRuntime(
+            setup, workers, image, RandomOrder(0)
+        ),
     )
 
 

@@ -6,6 +6,7 @@ A form is an annotation: it reads text into a value, and says how the value is s
 from __future__ import annotations
 
 import argparse
+import re
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -83,6 +84,13 @@ def fraction(text: str) -> float:
     return value
 
 
+def slice_range(text: str) -> str:
+    """FIRST:END or FIRST:END:STEP, each of which may be left out, as in Python."""
+    if re.fullmatch(r"\d*:\d*(:[1-9]\d*)?", text) is None:
+        raise argparse.ArgumentTypeError(f"{text!r} isn't a range of slices, such as 0:512 or 0:512:4")
+    return text
+
+
 def file_kinds(text: str) -> tuple[str, ...]:
     """Kinds of image files with commas between them."""
     return tuple(one_of(FILE_KINDS)(part.strip()) for part in text.split(","))
@@ -127,6 +135,7 @@ StepRule = Annotated[
 Numbers = Annotated[list[float], _reader(numbers), Form("X,X…")]
 Wholes = Annotated[list[int], _reader(wholes), Form("N,N…")]
 BlockShape = Annotated[tuple[int, int], _reader(block_shape), Form("ROWSxCOLS")]
+SliceRange = Annotated[str, _reader(slice_range), Form("FIRST:END")]
 LogKinds = Annotated[tuple[str, ...], _reader(log_kinds), Form("KIND,…", LOG_KINDS)]
 FileKinds = Annotated[tuple[str, ...], _reader(file_kinds), Form("KIND,…", FILE_KINDS)]
 Devices = Annotated[str | list[str], _reader(devices), Form("DEVICES", ("auto", "cpu", "cuda"))]

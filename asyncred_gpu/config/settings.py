@@ -27,6 +27,7 @@ from .forms import (
     PriorWord,
     Real,
     RealOrAuto,
+    SliceRange,
     StepRule,
     ValuesWord,
     Whole0,
@@ -35,8 +36,11 @@ from .forms import (
     setting,
 )
 
+# A volume goes on slice by slice, and ends when all are there.
+NOT_OF_A_VOLUME = ("slice", "start", "checkpoint_every", "time_limit", "log")
+VOLUME_ONLY = ("at_once", "warm_start", "warm_sweeps")
 SIMULATED_ONLY = ("angles", "detectors", "noise_db")
-SCAN_ONLY = ("slice", "dataset", "axes", "theta", "white", "dark", "values")
+SCAN_ONLY = ("slice", "slices", "dataset", "axes", "theta", "white", "dark", "values")
 
 
 class Settings(BaseModel):
@@ -60,6 +64,9 @@ class DataSettings(Settings):
         "a simulated one",
     )
     slice: Whole0 | None = setting(None, "row of the scan", "0")
+    slices: SliceRange | None = setting(
+        None, "a volume: rows of the scan from FIRST to before END, or FIRST:END:STEP, a file each", "one slice"
+    )
     dataset: Word | None = setting(None, "name of the projections in the file, or of its scan", "found")
     axes: Word | None = setting(
         None, "order of the axes in the file, where it doesn't say", "angles,rows,detectors or angles,detectors"
@@ -175,6 +182,9 @@ class RunSettings(Settings):
     section: ClassVar[str] = "run"
 
     workers: Whole1 | None = setting(None, "updates at a time", "cores")
+    at_once: Whole1 = setting(1, "slices of a volume side by side, among which the cores are dealt out", "1")
+    warm_start: bool = setting(True, "slices of a volume begin at their neighbour's image", "yes")
+    warm_sweeps: Positive | None = setting(None, "sweeps of a slice that begins there", "half of --sweeps")
     max_staleness: Whole0 | None = setting(
         None, "commits between a read and its commit at most", "max(4 workers, blocks)"
     )
@@ -204,6 +214,23 @@ class RunSettings(Settings):
 
 class ReconstructSettings(RunSettings, MethodSettings, DataSettings):
     """Of `asyncred reconstruct`."""
+
+    @model_validator(mode="after")
+    def _a_slice_or_a_volume(self) -> Self:
+        """What one slice has, a volume hasn't, and the other way round."""
+        fields = type(self).model_fields
+        foreign = NOT_OF_A_VOLUME if self.slices is not None else VOLUME_ONLY
+        given = [option_name(name) for name in foreign if getattr(self, name) != fields[name].default]
+        if given and self.slices is not None:
+            raise ValueError(f"{', '.join(given)} is for one slice, and --slices are several. Leave it out")
+        if given and self.resume is None:
+            raise ValueError(f"{', '.join(given)} is for a volume. Pass --slices FIRST:END")
+        if self.slices is not None and "auto" in (self.tau, self.sigma):
+            raise ValueError(
+                "--tau auto and --sigma auto choose for one slice. Choose first, asyncred tune --slice N, and pass "
+                "what comes out"
+            )
+        return self
 
 
 def option_name(name: str) -> str:

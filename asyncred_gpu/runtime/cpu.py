@@ -52,13 +52,23 @@ class CpuRuntime:
     Args:
         image: (rows, cols), where the run begins.
         spares: where idle processes come from and go to; None: every run starts and ends its own.
+        first_core: of the first worker, among those there are; None: by chance, where not all are taken.
     """
 
-    def __init__(self, setup: WorkerSetup, workers: int, image: FloatArray, spares: SpareWorkers | None = None) -> None:
+    def __init__(
+        self,
+        setup: WorkerSetup,
+        workers: int,
+        image: FloatArray,
+        spares: SpareWorkers | None = None,
+        first_core: int | None = None,
+    ) -> None:
         self._layout = slot_layout(setup.operator)
         self._cores = available_cores()
         # Runs side by side don't all begin on the first core.
         self._first_core = os.getpid() if workers < len(self._cores) else 0
+        if first_core is not None:
+            self._first_core = first_core
         self._processes: list[subprocess.Popen[bytes] | None] = [None] * workers
         self._pipes: list[Connection | None] = [None] * workers
         self._answers_due = [0] * workers  # a worker that owes none is idle

@@ -1,0 +1,149 @@
+"""A volume's files: a TIFF a slice as it comes, a line on each, and in the end all in one file and a picture.
+
+Every file takes its place at once when it is whole, so a kill at any moment leaves whole slices alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import tifffile
+from matplotlib.figure import Figure
+
+from . import __version__
+from .blocks import FloatArray
+from .checkpoint import replace_file
+from .io.output import plain
+
+SLICES, LINES = "slices", "slices.jsonl"
+PERCENTILES = (0.5, 99.5)
+
+
+class SliceFiles:
+    """The slices of one volume in a folder.
+
+    Args:
+        folder: of the run. shape: (rows, cols) of a slice.
+    """
+
+    def __init__(self, folder: Path, shape: tuple[int, int]) -> None:
+        self.folder, self.shape = folder / SLICES, shape
+        self._lines = folder / LINES
+        self.folder.mkdir(exist_ok=True)
+
+    def path(self, index: int) -> Path:
+        """Of a slice, there or not."""
+        return self.folder / f"slice_{index:05}.tif"
+
+    def read(self, index: int) -> FloatArray | None:
+        """The slice's image if it is there already.
+
+        Raises:
+            ValueError: a file that isn't such a slice.
+        """
+        path = self.path(index)
+        if not path.exists():
+            return None
+        try:
+            image = np.asarray(tifffile.imread(path))
+        except (tifffile.TiffFileError, OSError, ValueError, KeyError) as error:
+            raise ValueError(f"{path} can't be read ({error}). Remove it, and go on: it will be made again.") from error
+        if image.shape != self.shape or image.dtype != np.float32:
+            raise ValueError(
+                f"{path} holds {image.dtype} of shape {image.shape}, a slice float32 of {self.shape}. Remove it, and "
+                "go on: it will be made again."
+            )
+        return image
+
+    def write(self, index: int, image: FloatArray, told: Mapping[str, Any]) -> None:
+        """A slice, and what is to be told of it."""
+        replace_file(self.path(index), lambda file: tifffile.imwrite(file, image))
+        with self._lines.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"slice": index, **plain(told)}) + "\n")
+
+    def told(self) -> dict[int, dict[str, Any]]:
+        """What was told of each slice, the last time; a line that a kill cut is left out."""
+        found = {}
+        for line in self._lines.read_text("utf-8").splitlines() if self._lines.exists() else []:
+            try:
+                entry = json.loads(line)
+                found[int(entry["slice"])] = entry
+            except (ValueError, KeyError, TypeError):
+                continue
+        return found
+
+    def images(self, indices: Sequence[int]) -> Iterator[FloatArray]:
+        """One after the other.
+
+        Raises:
+            OSError: one is gone.
+        """
+        for index in indices:
+            image = self.read(index)
+            if image is None:
+                raise OSError(f"{self.path(index)} is gone. Go on with --resume: it will be made again.")
+            yield image
+
+
+def save_volume(
+    path: Path, files: SliceFiles, indices: Sequence[int], record: Mapping[str, Any], settings: str
+) -> None:
+    """All slices in one file, read one by one: .npy, or .h5 with what they come from."""
+    beside = path.with_name(f".{path.name}.part")
+    shape = (len(indices), *files.shape)
+    if path.suffix == ".npy":
+        stack = np.lib.format.open_memmap(beside, mode="w+", dtype=np.float32, shape=shape)
+        for place, image in enumerate(files.images(indices)):
+            stack[place] = image
+        stack.flush()
+    else:
+        with h5py.File(beside, "w") as file:
+            _fill(file, files, indices, record, settings)
+    beside.replace(path)
+
+
+def _fill(file: h5py.File, files: SliceFiles, indices: Sequence[int], record: Mapping[str, Any], settings: str) -> None:
+    """NXentry / NXprocess / NXdata, each naming what to show first."""
+    file.attrs["default"] = "entry"
+    entry = file.create_group("entry")
+    entry.attrs.update({"NX_class": "NXentry", "default": "reconstruction"})
+    process = entry.create_group("reconstruction")
+    process.attrs.update({"NX_class": "NXprocess", "default": "data"})
+    process["program"], process["version"] = "asyncred_gpu", __version__
+    process["settings"], process["record"] = settings, json.dumps(plain(record), ensure_ascii=False)
+    data = process.create_group("data")
+    data.attrs.update({"NX_class": "NXdata", "signal": "volume"})
+    data["slice"] = np.asarray(indices)
+    shape = (len(indices), *files.shape)
+    volume = data.create_dataset("volume", shape, np.float32, chunks=(1, *files.shape), compression="gzip")
+    volume.attrs["long_name"] = "attenuation a pixel"
+    for place, image in enumerate(files.images(indices)):
+        volume[place] = image
+
+
+def overview(files: SliceFiles, indices: Sequence[int], title: str) -> Figure:
+    """The middle slice, and cuts across all slices through its middle row and column."""
+    rows, cols = files.shape
+    across, down = [], []
+    for image in files.images(indices):
+        across.append(image[rows // 2])
+        down.append(image[:, cols // 2])
+    (middle,) = files.images([indices[len(indices) // 2]])
+    low, high = np.percentile(middle, PERCENTILES)
+    figure = Figure(figsize=(12, 4.6), layout="constrained")
+    shown = {
+        f"slice {indices[len(indices) // 2]}": middle,
+        f"row {rows // 2} of all slices": np.stack(across),
+        f"column {cols // 2} of all slices": np.stack(down),
+    }
+    for axes, (name, image) in zip(figure.subplots(1, 3), shown.items(), strict=True):
+        axes.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+        axes.set_title(name, fontsize=11)
+        axes.axis("off")
+    figure.suptitle(title, fontsize=12)
+    return figure
