@@ -210,9 +210,9 @@ def test_killed_at_random_it_ends_complete_and_the_same(place: Path) -> None:
         command = [sys.executable, "-m", "asyncred_gpu.cli", "reconstruct", *words]
         return subprocess.Popen(command, start_new_session=True)
 
-    process = begun([*OPTIONS, "--slices", ":", "--sweeps", "60", "--output", "killed"])
+    process = begun([*OPTIONS, "--slices", ":", "--sweeps", "30", "--output", "killed"])
     deaths = 0
-    for _ in range(4):
+    for _ in range(3):
         ready = len(images("killed")) + 1 if Path("killed/slices").exists() else 1
         deadline = time.monotonic() + 60
         while process.poll() is None and time.monotonic() < deadline:
@@ -225,7 +225,7 @@ def test_killed_at_random_it_ends_complete_and_the_same(place: Path) -> None:
         process.wait()
         process = begun(["--resume", "killed", "--quiet"])
     assert process.wait(timeout=120) == 0 and deaths >= 1
-    assert main([*OPTIONS, "--slices", ":", "--sweeps", "60", "--output", "whole"]) == 0
+    assert main([*OPTIONS, "--slices", ":", "--sweeps", "30", "--output", "whole"]) == 0
     killed, whole = images("killed"), images("whole")
     assert list(killed) == list(whole) and len(whole) == SLICES
     for name, image in whole.items():
@@ -236,7 +236,7 @@ def test_killed_at_random_it_ends_complete_and_the_same(place: Path) -> None:
 
 @pytest.mark.own_workers
 def test_interrupted_whole_slices_stay(place: Path) -> None:
-    words = [*OPTIONS, "--slices", ":", "--sweeps", "2000", "--output", "run"]
+    words = [*OPTIONS, "--slices", ":", "--sweeps", "400", "--output", "run"]
     command = [sys.executable, "-m", "asyncred_gpu.cli", "reconstruct", *words]
     process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
