@@ -3,6 +3,8 @@ from .denoiser import load_denoiser as load_denoiser
 from .devices import DeviceError as DeviceError
 from .interrupts import RunInterrupted as RunInterrupted
 from .metrics import snr as snr
+from .operators.check_operator import check_operator as check_operator
+from .operators.custom import CustomOperator as CustomOperator
 from .operators.gaussian import gaussian_matrices as gaussian_matrices
 from .operators.matrix import BlockCS as BlockCS
 from .operators.radon import RadonCT as RadonCT
