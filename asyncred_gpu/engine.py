@@ -80,6 +80,9 @@ class _Update:
     step: Step
     draw: int
     moved: Moved | None = None
+    worker: int = -1
+    launched: float = 0.0
+    published: float = 0.0
 
 
 class Engine:
@@ -121,6 +124,7 @@ class Engine:
         self._lost_at: list[int] = []
         self._status: Status | None = None
         self.commits: list[Commit] = []
+        self.timeline: list[tuple[int, float, float, float, int, int]] = []  # columns: TIMELINE of result.py
         self.notes: list[str] = []
 
     def run(self) -> Status:
@@ -199,6 +203,9 @@ class Engine:
             if not self._queue:
                 return
             numbers = [self._queue.popleft() for _ in range(min(self._per_launch, len(self._queue)))]
+            now = self.seconds
+            for number in numbers:
+                self._updates[number].worker, self._updates[number].launched = worker, now
             asks = not all(self._updates[number].step.keeps for number in numbers)
             self._launches.begin(worker, numbers, asks=asks)
             self._runtime.launch(worker, [self._task(number) for number in numbers])
@@ -237,7 +244,7 @@ class Engine:
     def _published(self, worker: int, number: int, moved: Moved) -> None:
         self._launches.finish(worker, number)
         update = self._updates[number]
-        update.moved = moved
+        update.moved, update.published = moved, self.seconds
         self._scheduler.finish(update.ticket)
 
     def _lost(self, worker: int, reason: str) -> None:
@@ -305,6 +312,8 @@ class Engine:
         self._buffer.flip(ticket.block)
         self._grant_waiting()
         self.commits.append(Commit(ticket.block, ticket.read_version, update.step, update.draw))
+        kind = int(not update.step.keeps)
+        self.timeline.append((update.worker, update.launched, update.published, self.seconds, ticket.block, kind))
         pixels = partial(self._runtime.pixels, ticket.block, 1 - int(update.slots[ticket.block]))
         staleness, strength = number - ticket.read_version, update.step.strength
         progress = self._monitor.record(number, ticket.block, staleness, moved, pixels, self.seconds, strength)

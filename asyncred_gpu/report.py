@@ -17,6 +17,7 @@ from .config.settings import ReconstructSettings
 from .convergence import convergence_figure
 from .experiments import Problem, prediction_error
 from .figures import comparison_figure
+from .html_report import page, read_run
 from .io import OutputFolder
 from .io.images import save_image
 from .metrics import psnr, snr, ssim
@@ -76,6 +77,8 @@ def write_report(folder: OutputFolder, setup: Setup, result: Result) -> str:
     if setup.problem.reference is not None:
         folder.write_image("reference.tif", setup.problem.reference)
     folder.write_history("history.csv", result.history)
+    if result.timeline is not None:
+        folder.write_history("timeline.csv", result.timeline)
     if result.schedule is not None:
         result.schedule.save(folder.new_file("schedule.npz"))
     if (tuned := setup.solver.tuned) is not None:
@@ -86,6 +89,7 @@ def write_report(folder: OutputFolder, setup: Setup, result: Result) -> str:
     if not (folder.path / "settings.yaml").exists():  # with checkpoints it is written when the run begins
         folder.new_file("settings.yaml").write_text(used, "utf-8")
     _write_figures(folder, setup, result, images, scores)
+    folder.new_file("report.html").write_text(page(read_run(folder.path)), "utf-8")
     return "\n".join([*_summary(result, scores), f"results in {folder.path}"])
 
 
@@ -144,6 +148,7 @@ def _settings(setup: Setup, result: Result, scores: Scores) -> dict[str, Any]:
     outcome = {"status": result.status.name, "sweeps": _last(result, "sweep"), "residual": _last(result, "residual")}
     outcome |= {"seconds": result.timings, "scores": scores, "notes": result.notes}
     return {
+        "title": setup.problem.title,
         "command": shlex.join(["asyncred", *setup.words]),
         "problem": {"name": setup.problem.name, **setup.problem.facts},
         "solver": dict(result.settings),

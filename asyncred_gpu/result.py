@@ -17,6 +17,9 @@ import numpy.typing as npt
 IntArray = npt.NDArray[np.int64]
 Float64Array = npt.NDArray[np.float64]
 
+# Of every update that this process committed: its worker; seconds when it was launched, published, committed; its
+# block; and whether it asked the denoiser.
+TIMELINE = ("worker", "launched", "published", "committed", "block", "asked")
 HISTORY = ("update", "sweep", "seconds", "residual", "staleness", "block", "snr")
 
 
@@ -159,6 +162,8 @@ class Result:
     settings: every setting as it was used. notes: what the run did on its own (a step shrunk, a worker replaced).
     timings: seconds of "setup" (start image, constants), "start" (workers) and "run"; before them of "tuning", if τ or
         σ was chosen first. "fit", a part of "setup": bringing the start image to the data (data_start.py).
+    timeline: equally long arrays, see TIMELINE, of every update that this run committed (not of what it went on from):
+        who worked on what, and when. None from the baselines.
     """
 
     image: Any
@@ -168,6 +173,7 @@ class Result:
     settings: Mapping[str, Any]
     notes: tuple[str, ...]
     timings: Mapping[str, float]
+    timeline: Mapping[str, npt.NDArray[Any]] | None = None
 
     @property
     def sweep_seconds(self) -> Float64Array:

@@ -38,7 +38,7 @@ from .operators.base import BlockOperator
 from .precision import choose_precision, resolve_precision
 from .preconditioner import Filter, Preconditioning, sharing
 from .red import Step, StepConstants, step_length
-from .result import Progress, Result, Schedule, Status
+from .result import TIMELINE, Progress, Result, Schedule, Status
 from .runtime.base import Runtime, WorkerSetup
 from .runtime.cpu import CpuRuntime, available_cores
 from .runtime.cuda_setup import make_cuda_runtime
@@ -440,6 +440,7 @@ class GpuAsyncRED:
             settings=self._settings(prepared, schedule),
             notes=tuple(dict.fromkeys((*chosen, *prepared.notes, *runtime.notes, *engine.notes))),
             timings=timings,
+            timeline=columns(engine.timeline),
         )
         if status is Status.INTERRUPTED:
             raise RunInterrupted(result)
@@ -754,6 +755,13 @@ class GpuAsyncRED:
             draw=np.array([commit.draw for commit in commits], np.int64),
             settings=settings,
         )
+
+
+def columns(rows: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """A timeline's rows as arrays by name."""
+    table = np.array(rows, np.float64).reshape(-1, len(TIMELINE))
+    whole = ("worker", "block", "asked")
+    return {name: table[:, i].astype(np.int64) if name in whole else table[:, i] for i, name in enumerate(TIMELINE)}
 
 
 def intensity_scale_of(image: FloatArray) -> float:

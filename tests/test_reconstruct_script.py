@@ -33,6 +33,8 @@ WRITTEN = {
     "fbp.tif",
     "history.csv",
     "reconstruction.tif",
+    "report.html",
+    "timeline.csv",
     "reference.tif",
     "schedule.npz",
     "run.json",
@@ -149,7 +151,7 @@ def test_nothing_is_overwritten(tmp_path: Path, denoiser: tuple[str, str], capsy
     capsys.readouterr()
     assert main(arguments) == 2
     err = capsys.readouterr().err
-    assert "run holds 9 files already" in err and "nothing is overwritten" in err
+    assert "run holds 11 files already" in err and "nothing is overwritten" in err
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in (tmp_path / "run").iterdir()} == before
 
 

@@ -47,7 +47,7 @@ def built(sources: Path, into: Path) -> set[str]:
 def expected(sources: Path) -> set[str]:
     """What must be inside: all code, and every file of models/weights."""
     inside = {"asyncred_gpu": "asyncred_gpu", "kernels": "asyncred_gpu/kernels", "models": "asyncred_gpu/models"}
-    suffixes = {".py", ".typed", ".pyi", ".cu", ".cuh", ".h", ".cpp"}
+    suffixes = {".py", ".typed", ".pyi", ".cu", ".cuh", ".h", ".cpp", ".html", ".css", ".js", ".txt"}
     return {
         f"{target}/{path.relative_to(sources / folder).as_posix()}"
         for folder, target in inside.items()

@@ -19,7 +19,7 @@ from .command import Interrupted
 REFUSED, INTERRUPTED = 2, 130
 
 # Each is a module of this package, whose `command` it is; what takes long to import, they import when they run.
-COMMANDS = ("reconstruct", "tune", "check", "center", "compare", "train", "info")
+COMMANDS = ("reconstruct", "tune", "check", "center", "compare", "train", "report", "info")
 
 
 def _show_version(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
