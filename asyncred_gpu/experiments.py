@@ -54,11 +54,15 @@ class Problem:
         """The image without its padding."""
         return image[self.pad : image.shape[0] - self.pad, self.pad : image.shape[1] - self.pad]
 
-    @property
-    def beside(self) -> float:
-        """Share of the measurements' energy in rays that miss the image's circle: an object that reaches outside it."""
+    def beside(self, circle: bool) -> float:
+        """Share of the measurements' energy in rays that miss the image: of an object that reaches outside it.
+
+        Args:
+            circle: the image's largest circle is all of it, not its corners.
+        """
         measured = self.measured.sinogram.astype(np.float64)
-        outside = np.abs(np.arange(measured.shape[1]) - self.center) > min(self.image_shape) / 2
+        reach = min(self.image_shape) / 2 if circle else math.hypot(*self.image_shape) / 2
+        outside = np.abs(np.arange(measured.shape[1]) - self.center) > reach
         return float(np.sum(measured[:, outside] ** 2) / max(np.sum(measured**2), np.finfo(float).tiny))
 
     def padded_fbp(self) -> Image:

@@ -38,7 +38,7 @@ def inspect_scan(options: ReconstructSettings) -> list[str]:
         plan = make_plan(solver)
     except (OSError, ValueError, TypeError, MemoryError, DeviceError) as error:
         raise Refused(str(error)) from error
-    return [*lines, *problem_lines(problem), *warnings_of(problem), *plan_lines(plan, solver, options.sweeps)]
+    return [*lines, *problem_lines(problem), *warnings_of(problem, options), *plan_lines(plan, solver, options.sweeps)]
 
 
 def scan_lines(scan: Projections) -> list[str]:

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from .callbacks import JsonLines, TensorBoard
-from .config.settings import DataSettings, ReconstructSettings, RunSettings
+from .config.settings import DataSettings, ReconstructSettings
 from .config.tuning import TuneSettings
 from .denoiser import load_denoiser
 from .devices import DeviceError
@@ -232,7 +232,7 @@ def solver_arguments(options: ReconstructSettings) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None} | always
 
 
-def _tell(options: RunSettings, setup: Setup) -> None:
+def _tell(options: ReconstructSettings, setup: Setup) -> None:
     if options.quiet:
         return
     print(setup.problem.title)
@@ -243,17 +243,18 @@ def _tell(options: RunSettings, setup: Setup) -> None:
         print(
             f"{facts['clipped_values']} values without transmission clipped, {facts['dead_detectors']} dead detectors"
         )
-    for line in warnings_of(setup.problem):
+    for line in warnings_of(setup.problem, options):
         print(line)
     sys.stdout.flush()
 
 
-def warnings_of(problem: Problem) -> list[str]:
+def warnings_of(problem: Problem, options: ReconstructSettings) -> list[str]:
     """What the image's size leaves out."""
-    if problem.beside <= BESIDE:
+    share = problem.beside(circle=field_of_view(options) is not None)
+    if share <= BESIDE:
         return []
     return [
-        f"warning: {100 * problem.beside:.0f} % of what was measured lies beside the image of {problem.image_shape[0]} "
+        f"warning: {100 * share:.0f} % of what was measured lies beside the image of {problem.image_shape[0]} "
         "pixels: the object reaches outside. Pass a larger --size, or --pad where it is wider than the detector, too"
     ]
 

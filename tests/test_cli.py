@@ -187,6 +187,8 @@ def test_an_image_too_small_for_the_object_is_warned_of(tmp_path: Path, capsys: 
     for size, warned in (("256", False), ("128", True)):
         assert main(["check", str(scan), "--theta", "0:180", "--size", size, "--center", "127.5"]) == 0
         assert ("of what was measured lies beside the image of 128 pixels" in capsys.readouterr().out) == warned
+    assert main(["check", "--size", "64", "--angles", "30"]) == 0  # a square image, whose corners count
+    assert "lies beside" not in capsys.readouterr().out
 
 
 # --- images that are saved, and begun at --------------------------------------------------------------------------
