@@ -2,6 +2,7 @@
 # make test     the tests; make test ARGS="-k halo" for some; JOBS=0 for one process
 # make lint     ruff and mypy
 # make train    train the denoiser; ARGS="--images FOLDER --validation FOLDER"
+# make docs     build the site into site/, warnings being errors
 # make wheel    build the wheel into dist/
 # make clean    remove what the others built, except outputs/, checkpoints/ and the environment
 #
@@ -11,7 +12,7 @@ ARGS ?=
 JOBS ?= auto
 PYTHON_OF_VENV = $(VENV)/bin/python
 
-.PHONY: run test lint train wheel clean
+.PHONY: run test lint train docs wheel clean
 
 run: $(VENV)/.ready
 	$(VENV)/bin/asyncred reconstruct $(ARGS)
@@ -26,6 +27,9 @@ lint: $(VENV)/.ready
 
 train: $(VENV)/.ready
 	$(VENV)/bin/asyncred train --output models/weights $(ARGS)
+
+docs: $(VENV)/.ready
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 wheel: $(VENV)/.ready
 	rm -rf build

@@ -74,14 +74,14 @@ def _argument(name: str) -> click.RichArgument:
 def options_of(kind: type[Settings]) -> list[click.RichOption]:
     """An option a setting, in the order and the sections in which they are declared."""
     options = []
-    for section in _sections(kind):
+    for section in sections(kind):
         for name, field in kind.model_fields.items():
             if name in section.__annotations__:
                 options.append(_option(name, field, section.section))
     return options
 
 
-def _sections(kind: type[Settings]) -> list[type[Settings]]:
+def sections(kind: type[Settings]) -> list[type[Settings]]:
     """The classes it is made of, the last base first, as pydantic orders their fields."""
     return [base for base in reversed(kind.__mro__) if issubclass(base, Settings) and "section" in vars(base)]
 
