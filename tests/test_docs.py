@@ -83,7 +83,7 @@ def test_the_site_builds_without_a_warning_and_lists_every_option(tmp_path: Path
     for kind in (ReconstructSettings, CompareSettings):
         for option in options_of(kind):
             assert option.opts[0] in options
-    assert "{{" not in options
+    assert "{{" not in options and "<tr>\n<td></td>" not in options
     reference = (tmp_path / "site" / "reference.html").read_text("utf-8")
     for name in ("GpuAsyncRED", "RadonCT", "CustomOperator", "reconstruct_volume", "checkpoint_every"):
         assert name in reference

@@ -83,7 +83,7 @@ def options_of(kind: type[Settings]) -> list[click.RichOption]:
 
 def sections(kind: type[Settings]) -> list[type[Settings]]:
     """The classes it is made of, the last base first, as pydantic orders their fields."""
-    return [base for base in reversed(kind.__mro__) if issubclass(base, Settings) and "section" in vars(base)]
+    return [base for base in reversed(kind.__mro__) if issubclass(base, Settings) and vars(base).get("section")]
 
 
 def _option(name: str, field: FieldInfo, section: str) -> click.RichOption:
