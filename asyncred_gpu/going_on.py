@@ -37,7 +37,7 @@ def going_on(given: ReconstructSettings) -> tuple[ReconstructSettings, OutputFol
     if not volume and not (folder / CHECKPOINT).exists():
         raise SettingsError(
             f"{folder} has no checkpoint: the run has ended, or it kept none (--checkpoint-every). Begin anew, with "
-            f"--config {file}."
+            f"--config {file}, and --start {folder / 'reconstruction.tif'} to begin at its image."
         )
     changed = {name: getattr(given, name) for name in given.model_fields_set}
     return make_settings(ReconstructSettings, changed, file), OutputFolder.of_before(folder)

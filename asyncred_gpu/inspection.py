@@ -78,7 +78,7 @@ def problem_lines(problem: Problem) -> list[str]:
     lines.append(f"  centre       detector {problem.center:.1f}{estimated}; the detector's middle is {middle:g}")
     if "clipped_values" in facts:
         lines.append(
-            f"  values       {facts['clipped_values']} without transmission clipped, {facts['dead_detectors']} dead "
+            f"  values       {facts['clipped_values']} below the dark field, clipped; {facts['dead_detectors']} dead "
             f"detectors; line integrals {problem.measured.sinogram.min():.3g} to {problem.measured.sinogram.max():.3g}"
         )
     views, wanted = len(problem.measured.angles), math.ceil(math.pi / 2 * max(rows, cols))
@@ -99,7 +99,7 @@ def plan_lines(plan: Plan, solver: GpuAsyncRED, sweeps: float) -> list[str]:
         lines.append(f"  memory       about {plan.memory.total / MIB:.0f} MiB at the peak{free}{verdict}")
         lines.append(
             f"  time         about {_seconds(plan.total(sweeps))}: {_seconds(plan.setup + START_SECONDS)} before the "
-            f"first sweep, {_seconds(plan.sweep)} each of {sweeps:g} sweeps"
+            f"first sweep, {_seconds(plan.sweep)} each of {sweeps:g} sweeps; reading and figures take some seconds more"
         )
     else:
         lines.append("  time and memory on a GPU aren't estimated beforehand; a run says what it needs when it begins")

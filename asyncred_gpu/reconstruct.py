@@ -84,7 +84,7 @@ def reconstruct(options: ReconstructSettings, words: Sequence[str]) -> int:
         if result.status in ENDED:
             (folder.path / CHECKPOINT).unlink(missing_ok=True)
     if not options.quiet:
-        print(summary)
+        print(summary + (_how_to_go_on(folder) if result.status is Status.TIME_LIMIT else ""))
     if result.status is Status.INTERRUPTED:
         return _say(f"interrupted: the image so far is in {folder.path}.{_how_to_go_on(folder)}", INTERRUPTED)
     return FAILED if result.status is Status.DIVERGED else 0
@@ -138,6 +138,8 @@ def solve(options: ReconstructSettings, setup: Setup, folder: OutputFolder) -> R
         setup.solver.tune(progress=not options.quiet, method=options.tuning or "gcv")
     keeps: dict[str, Any] = {}
     settings = folder.path / SETTINGS
+    if goes_on and not options.quiet:
+        print(f"going on from {folder.path / CHECKPOINT}", flush=True)
     if options.checkpoint_every is not None:
         keeps = {"checkpoint": folder.path / CHECKPOINT, "checkpoint_every": options.checkpoint_every}
         keeps["resume"] = goes_on

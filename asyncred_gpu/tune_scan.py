@@ -41,6 +41,9 @@ def tune_scan(options: TuneSettings, words: Sequence[str]) -> int:
         try:
             problem = ct_problem(options, options.seed)
             solver = make_solver(options, problem)
+            if not options.quiet:
+                center = f", rotation centre at detector {problem.center:.1f}"
+                print(f"{problem.title}{center}; a trial takes some 20 to 160 sweeps, the first one most", flush=True)
             tuned = solver.tune(progress=not options.quiet, **search_options(options, problem))
         except (TuningError, WorkerError) as error:
             return _say(f"error: {error}", FAILED)
@@ -51,6 +54,8 @@ def tune_scan(options: TuneSettings, words: Sequence[str]) -> int:
         sigma = "" if tuned.sigma is None else f"σ = {tuned.sigma:g}, "
         print(tuned.table())
         print("\n".join([f"chosen by {tuned.method}: {sigma}τ = {tuned.tau:.4g}", *tuned.notes]))
+        if len(tuned.trials) == 1:
+            print("warning: one pair was tried, so nothing was compared: allow more time, or more --search-sweeps")
         print(f"results in {folder.path}; next: asyncred reconstruct --config {folder.path / 'settings.yaml'}")
     return 0
 

@@ -22,6 +22,7 @@ from .io.output import plain
 
 SLICES, LINES = "slices", "slices.jsonl"
 PERCENTILES = (0.5, 99.5)
+FEW = 16
 
 
 class SliceFiles:
@@ -127,21 +128,30 @@ def _fill(file: h5py.File, files: SliceFiles, indices: Sequence[int], record: Ma
 
 
 def overview(files: SliceFiles, indices: Sequence[int], title: str) -> Figure:
-    """The middle slice, and cuts across all slices through its middle row and column."""
+    """The middle slice, and cuts across all slices through its middle row and column; of few slices, some of them."""
+    if len(indices) < FEW:  # cuts of so few lines show nothing
+        some = sorted({indices[0], indices[len(indices) // 2], indices[-1]})
+        return _pictured(
+            {f"slice {index}": image for index, image in zip(some, files.images(some), strict=True)}, title
+        )
     rows, cols = files.shape
     across, down = [], []
     for image in files.images(indices):
         across.append(image[rows // 2])
         down.append(image[:, cols // 2])
     (middle,) = files.images([indices[len(indices) // 2]])
-    low, high = np.percentile(middle, PERCENTILES)
-    figure = Figure(figsize=(12, 4.6), layout="constrained")
     shown = {
         f"slice {indices[len(indices) // 2]}": middle,
         f"row {rows // 2} of all slices": np.stack(across),
         f"column {cols // 2} of all slices": np.stack(down),
     }
-    for axes, (name, image) in zip(figure.subplots(1, 3), shown.items(), strict=True):
+    return _pictured(shown, title)
+
+
+def _pictured(shown: Mapping[str, FloatArray], title: str) -> Figure:
+    low, high = np.percentile(next(iter(shown.values())), PERCENTILES)
+    figure = Figure(figsize=(4 * len(shown), 4.6), layout="constrained")
+    for axes, (name, image) in zip(figure.subplots(1, len(shown), squeeze=False).flat, shown.items(), strict=True):
         axes.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
         axes.set_title(name, fontsize=11)
         axes.axis("off")

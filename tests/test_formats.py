@@ -275,6 +275,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], Reading, str]] = {
     "angles of others": (npz_of(data=INTEGRALS, theta=THETA[1:]), Reading(), "has 19 angles for 20 projections"),
     "degrees as angles": (npz_of(data=INTEGRALS, theta=np.deg2rad(THETA)), Reading(), "so these are radians"),
     "no range": (saved("a.npy", INTEGRALS), Reading(theta="0:pi"), "theta=0:pi isn't a range of degrees"),
+    "a range of radians": (saved("a.npy", INTEGRALS), Reading(theta="0:3.14"), "so these are radians"),
     "no width": (saved("a.npy", INTEGRALS), Reading(theta="9:9"), "theta=9:9 isn't a range of degrees"),
     "no file of angles": (saved("a.npy", INTEGRALS), Reading(theta="gone.txt"), "neither a file nor a range such as"),
     "counts without white": (saved("a.npy", INTEGRALS), Reading(theta="0:180", values="counts"), "no white fields"),

@@ -20,7 +20,7 @@ from ..config.settings import Settings, option_name
 
 Kind = TypeVar("Kind", bound=Settings)
 
-CONFIG, BARE = "config", "bare"
+CONFIG, BARE = "config", "scan"
 
 
 class Interrupted(Exception):
@@ -68,7 +68,9 @@ class SettingsCommand(click.RichCommand, Generic[Kind]):
 
 
 def _argument(name: str) -> click.RichArgument:
-    return click.RichArgument([BARE], required=False, type=click.STRING, metavar=name.upper(), help=f"as --{name}")
+    return click.RichArgument(
+        [BARE], required=False, type=click.STRING, metavar=f"[{name.upper()}]", help=f"the same as --{name}"
+    )
 
 
 def options_of(kind: type[Settings]) -> list[click.RichOption]:
@@ -116,6 +118,6 @@ def _config_option() -> click.RichOption:
         [f"--{CONFIG}"],
         type=click.STRING,
         metavar="FILE.yaml",
-        help="settings from a file, such as a run's settings.yaml; options given beside it go first",
+        help="settings from a file, such as a run's settings.yaml; options given beside it override it",
         panel="run",
     )

@@ -18,6 +18,6 @@ command = SettingsCommand(
     "reconstruct",
     ReconstructSettings,
     _run,
-    help="Reconstruct a CT slice by asynchronous RED. Without INPUT: a simulated scan of an eye's retina.",
+    help="Reconstruct a CT slice by asynchronous RED. Without an INPUT: a simulated scan of an eye's retina.",
     argument="input",
 )

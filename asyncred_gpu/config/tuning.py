@@ -36,7 +36,9 @@ class SearchSettings(Settings):
     taus: Numbers | None = setting(None, "the tau to choose among, such as 0.01,0.05", "0.001 to 1, four a decade")
     sigmas: Numbers | None = setting(None, "the sigma to choose among, of 255", "all the denoiser has")
     search_sweeps: Positive | None = setting(None, "sweeps of all reconstructions together, at most", "no limit")
-    time_limit: Positive | None = setting(None, "seconds that the search may take", "no limit")
+    time_limit: Positive | None = setting(
+        None, "seconds after which no further trial is begun; one may take minutes", "no limit"
+    )
     nonnegative: bool = setting(False, "clip at zero", "no")
     field_of_view: FieldOfViewWord | None = setting(
         None, "pixels outside are zero, so the object must lie inside", "none; scan: circle"

@@ -31,7 +31,7 @@ def given_angles(theta: str, count: int) -> Float:
             first = last = math.nan
         if not math.isfinite(first) or not math.isfinite(last) or first == last:
             raise ValueError(f"theta={theta} isn't a range of degrees. Pass one such as 0:180, or a file of angles.")
-        return np.deg2rad(first + (last - first) * np.arange(count) / count)
+        return check_angles(first + (last - first) * np.arange(count) / count, "degrees", f"theta {theta}")
     values = _numbers(Path(theta))
     if values.shape != (count,):
         raise ValueError(
