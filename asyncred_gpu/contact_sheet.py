@@ -6,8 +6,8 @@ A wrong centre draws every point as an arc, open to one side for a centre too sm
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from .config.centering import CenterSettings
+from .exit_status import REFUSED, ended
 from .experiments import Problem
-from .operators.radon import RadonCT
-from .reconstruct import REFUSED, ct_problem
+from .reconstruct import ct_problem
 
 Image = NDArray[np.float32]
 
@@ -35,8 +35,7 @@ def write_sheet(options: CenterSettings) -> int:
         images = reconstructions(problem, trial_centers(problem, options.width, options.count))
         sheet(problem, images, options.part).savefig(path, dpi=150)
     except (OSError, ValueError, MemoryError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return REFUSED
+        return ended(f"error: {error}", REFUSED)
     known = "estimated" if problem.facts.get("center_estimated") else "given"
     print(f"centre {known} at detector {problem.center:.1f}; {len(images)} centres around it in {path}")
     return 0
@@ -54,10 +53,7 @@ def trial_centers(problem: Problem, width: float, count: int) -> list[float]:
 
 def reconstructions(problem: Problem, centers: list[float]) -> dict[float, Image]:
     """FBP by centre."""
-    views = problem.measured
-    return {
-        center: RadonCT(views.sinogram, views.angles, problem.image_shape, center=center).fbp() for center in centers
-    }
+    return {center: replace(problem, center=center).operator().fbp() for center in centers}
 
 
 def sheet(problem: Problem, images: Mapping[float, Image], part: float) -> Figure:

@@ -50,6 +50,11 @@ class Problem:
     pad: int = 0
     facts: Mapping[str, Any] = field(default_factory=dict)
 
+    def operator(self, normalize: bool = True) -> RadonCT:
+        """The data term."""
+        views = self.measured
+        return RadonCT(views.sinogram, views.angles, self.image_shape, center=self.center, normalize=normalize)
+
     def wanted(self, image: Image) -> Image:
         """The image without its padding."""
         return image[self.pad : image.shape[0] - self.pad, self.pad : image.shape[1] - self.pad]

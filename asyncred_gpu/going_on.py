@@ -5,6 +5,7 @@ Results that an interrupted run wrote are moved to interrupted-1, interrupted-2,
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from .config.read import SettingsError, make_settings
@@ -50,6 +51,11 @@ def _check_changes(given: ReconstructSettings, changeable: tuple[str, ...]) -> N
             f"{', '.join(option_name(name) for name in others)} can't be changed with --resume: the run goes on with "
             f"its own settings. Only {', '.join(option_name(name) for name in changeable[1:])} may be given."
         )
+
+
+def how_to_go_on(folder: Path) -> str:
+    """For the end of a message."""
+    return f" To go on: asyncred reconstruct --resume {shlex.quote(str(folder))}"
 
 
 def make_room(folder: Path) -> None:

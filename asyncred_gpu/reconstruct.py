@@ -6,7 +6,6 @@ Exit statuses: 0 done, 1 a run that failed or diverged, 2 refused before it bega
 from __future__ import annotations
 
 import logging
-import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -18,12 +17,12 @@ from .config.tuning import TuneSettings
 from .denoiser import load_denoiser
 from .devices import DeviceError
 from .display import RunDisplay
+from .exit_status import FAILED, INTERRUPTED, REFUSED, ended
 from .experiments import Problem, retina_problem, scan_problem
-from .going_on import CHECKPOINT, SETTINGS, going_on, make_room
+from .going_on import CHECKPOINT, SETTINGS, going_on, how_to_go_on, make_room
 from .interrupts import RunInterrupted
 from .io import OutputFolder, Reading
 from .io.images import read_image
-from .operators.radon import RadonCT
 from .report import Setup, write_report
 from .result import Result, Status
 from .runtime.base import WorkerError
@@ -31,7 +30,6 @@ from .settings import check_image
 from .solver import GpuAsyncRED
 from .tuning import TuningError
 
-FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 # There is nothing more to do, so the last checkpoint isn't needed.
 ENDED = (Status.MAX_SWEEPS, Status.MAX_UPDATES, Status.CONVERGED)
 # The reconstruction, FBP and the reference.
@@ -58,7 +56,7 @@ def reconstruct(options: ReconstructSettings, words: Sequence[str]) -> int:
     try:
         options, folder = _begun(options)
     except (OSError, ValueError) as error:
-        return _say(f"error: {error}", REFUSED)
+        return ended(f"error: {error}", REFUSED)
     if options.slices is not None:
         from .volume_command import reconstruct_slices
 
@@ -68,25 +66,27 @@ def reconstruct(options: ReconstructSettings, words: Sequence[str]) -> int:
         try:
             setup = prepare(options, words)
         except (OSError, ValueError, TypeError, MemoryError, DeviceError) as error:
-            return _say(f"error: {error}", REFUSED)
+            return ended(f"error: {error}", REFUSED)
         _tell(options, setup)
         try:
             result = solve(options, setup, folder)
         except ValueError as error:  # the search has settings of its own, and a checkpoint may be another run's
-            return _say(f"error: {error}", REFUSED)
+            return ended(f"error: {error}", REFUSED)
         except (WorkerError, TuningError, MemoryError, OSError) as error:
-            return _say(f"error: {error}{_how_to_go_on(folder)}", FAILED)
+            return ended(f"error: {error}{_how_to_go_on(folder)}", FAILED)
         try:
             make_room(folder.path)
             summary = write_report(folder, setup, result)
         except OSError as error:
-            return _say(f"error: not all results could be written to {folder.path} ({error}). Free some space.", FAILED)
+            return ended(
+                f"error: not all results could be written to {folder.path} ({error}). Free some space.", FAILED
+            )
         if result.status in ENDED:
             (folder.path / CHECKPOINT).unlink(missing_ok=True)
     if not options.quiet:
         print(summary + (_how_to_go_on(folder) if result.status is Status.TIME_LIMIT else ""))
     if result.status is Status.INTERRUPTED:
-        return _say(f"interrupted: the image so far is in {folder.path}.{_how_to_go_on(folder)}", INTERRUPTED)
+        return ended(f"interrupted: the image so far is in {folder.path}.{_how_to_go_on(folder)}", INTERRUPTED)
     return FAILED if result.status is Status.DIVERGED else 0
 
 
@@ -101,15 +101,14 @@ def _begun(options: ReconstructSettings) -> tuple[ReconstructSettings, OutputFol
 
 
 def _how_to_go_on(folder: OutputFolder) -> str:
-    there = (folder.path / CHECKPOINT).exists()
-    return f" To go on: asyncred reconstruct --resume {shlex.quote(str(folder.path))}" if there else ""
+    return how_to_go_on(folder.path) if (folder.path / CHECKPOINT).exists() else ""
 
 
 def prepare(options: ReconstructSettings, words: Sequence[str]) -> Setup:
     """Read or simulate the data, build the operator and the solver; whatever can't be is refused here."""
     denoiser = load_denoiser(options.denoiser, sigma=options.sigma)
     problem = ct_problem(options, options.seed)
-    operator = ct_operator(problem)
+    operator = problem.operator()
     solver = GpuAsyncRED(operator, denoiser, **solver_arguments(options))
     fbp = problem.padded_fbp() if problem.pad else operator.fbp()
     begin = None if not problem.pad else fbp if solver.mask is None else fbp * solver.mask
@@ -122,13 +121,7 @@ def planned(options: ReconstructSettings, problem: Problem) -> GpuAsyncRED:
     """The solver of a run that isn't going to be made: its operator's constants aren't computed."""
     denoiser = load_denoiser(options.denoiser, sigma=5.0 if options.sigma == "auto" else options.sigma)
     tau = {"tau": TAU_OF_A_SCAN} if options.tau == "auto" else {}
-    return GpuAsyncRED(ct_operator(problem, normalize=False), denoiser, **solver_arguments(options) | tau)
-
-
-def ct_operator(problem: Problem, normalize: bool = True) -> RadonCT:
-    """The problem's data term."""
-    views = problem.measured
-    return RadonCT(views.sinogram, views.angles, problem.image_shape, center=problem.center, normalize=normalize)
+    return GpuAsyncRED(problem.operator(normalize=False), denoiser, **solver_arguments(options) | tau)
 
 
 def solve(options: ReconstructSettings, setup: Setup, folder: OutputFolder) -> Result:
@@ -259,8 +252,3 @@ def warnings_of(problem: Problem, options: ReconstructSettings) -> list[str]:
         f"warning: {100 * share:.0f} % of what was measured lies beside the image of {problem.image_shape[0]} "
         "pixels: the object reaches outside. Pass a larger --size, or --pad where it is wider than the detector, too"
     ]
-
-
-def _say(message: str, status: int) -> int:
-    print(message, file=sys.stderr)
-    return status

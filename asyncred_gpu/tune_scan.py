@@ -6,7 +6,6 @@ Exit statuses: 0 done, 1 a search in which all diverged, 2 refused before it beg
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,10 +16,11 @@ from .config.settings import DataSettings, ReconstructSettings
 from .config.tuning import TuneSettings
 from .denoiser import load_denoiser
 from .devices import DeviceError
+from .exit_status import FAILED, REFUSED, ended
 from .experiments import Problem
 from .family import SHIPPED
 from .io import OutputFolder
-from .reconstruct import FAILED, REFUSED, ct_operator, ct_problem, field_of_view, problem_name
+from .reconstruct import ct_problem, field_of_view, problem_name
 from .report import versions
 from .runtime.base import WorkerError
 from .solver import GpuAsyncRED
@@ -36,7 +36,7 @@ def tune_scan(options: TuneSettings, words: Sequence[str]) -> int:
         side = options.size or 4096
         folder = OutputFolder(options.output, f"tune-{problem_name(options)}", side * side)
     except (OSError, ValueError) as error:
-        return _say(f"error: {error}", REFUSED)
+        return ended(f"error: {error}", REFUSED)
     with folder:
         try:
             problem = ct_problem(options, options.seed)
@@ -46,9 +46,9 @@ def tune_scan(options: TuneSettings, words: Sequence[str]) -> int:
                 print(f"{problem.title}{center}; a trial takes some 20 to 160 sweeps, the first one most", flush=True)
             tuned = solver.tune(progress=not options.quiet, **search_options(options, problem))
         except (TuningError, WorkerError) as error:
-            return _say(f"error: {error}", FAILED)
+            return ended(f"error: {error}", FAILED)
         except (OSError, ValueError, TypeError, MemoryError, DeviceError) as error:
-            return _say(f"error: {error}", REFUSED)
+            return ended(f"error: {error}", REFUSED)
         write(folder, options, problem, tuned, words)
     if not options.quiet:
         sigma = "" if tuned.sigma is None else f"σ = {tuned.sigma:g}, "
@@ -72,7 +72,7 @@ def make_solver(options: TuneSettings, problem: Problem) -> GpuAsyncRED:
         "nonnegative": options.nonnegative,
         "field_of_view": field_of_view(options),
     }
-    return GpuAsyncRED(ct_operator(problem), load_denoiser(options.denoiser, sigma=sigma), tau="auto", **chosen)
+    return GpuAsyncRED(problem.operator(), load_denoiser(options.denoiser, sigma=sigma), tau="auto", **chosen)
 
 
 def search_options(options: TuneSettings, problem: Problem) -> dict[str, Any]:
@@ -108,8 +108,3 @@ def write(folder: OutputFolder, options: TuneSettings, problem: Problem, tuned: 
         "versions": versions(),
     }
     folder.write_settings("run.json", record)
-
-
-def _say(message: str, status: int) -> int:
-    print(message, file=sys.stderr)
-    return status

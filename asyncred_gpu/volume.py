@@ -139,7 +139,7 @@ def plan_volume(
     if "num_workers" not in options and options.get("device", "auto") in ("auto", "cpu"):
         options = options | {"num_workers": max(1, len(available_cores()) // side_by_side)}
     middle = slice_problem(scan.slice(indices[len(indices) // 2]), center, size, every, pad)
-    operator = operator_of(middle)
+    operator = middle.operator()
     # Refused here, before anything is computed.
     solver = GpuAsyncRED(operator, denoiser, **options | {"intensity_scale": intensity_scale})
     start = middle.padded_fbp() if pad else operator.fbp()
@@ -184,7 +184,7 @@ def run_volume(
 ) -> Iterator[VolumeSlice]:
     """The slices of a volume that is planned; `done` and `told` as of `reconstruct_volume`."""
     lanes: list[FloatArray | None] = [None] * volume.at_once  # the last image of each
-    template = operator_of(volume.first)
+    template = volume.first.operator()
     with ExitStack() as stack:
         spares = [stack.enter_context(SpareWorkers()) for _ in lanes]
         pool = stack.enter_context(ThreadPoolExecutor(volume.at_once)) if volume.at_once > 1 else None
@@ -252,12 +252,6 @@ class _Scans:
             self._rows = self._scan.slices(index, end, self._most)
         self._next = index + 1
         return next(self._rows)
-
-
-def operator_of(problem: Problem) -> RadonCT:
-    """The problem's data term."""
-    views = problem.measured
-    return RadonCT(views.sinogram, views.angles, problem.image_shape, center=problem.center)
 
 
 def _check_indices(indices: Sequence[int], rows: int) -> None:

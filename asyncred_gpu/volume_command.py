@@ -6,7 +6,6 @@ Exit statuses: 0 done, 1 a slice that failed or diverged, 2 refused before it be
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,10 @@ from .config.repeat import as_given, as_yaml
 from .config.settings import ReconstructSettings
 from .denoiser import load_denoiser
 from .devices import DeviceError
-from .going_on import SETTINGS
+from .exit_status import FAILED, INTERRUPTED, REFUSED, ended
+from .going_on import SETTINGS, how_to_go_on
 from .io import OutputFolder, open_projections
-from .reconstruct import FAILED, INTERRUPTED, REFUSED, problem_name, reading_of, solver_arguments
+from .reconstruct import problem_name, reading_of, solver_arguments
 from .report import versions
 from .result import Result, Status
 from .runtime.base import WorkerError
@@ -42,7 +42,7 @@ def reconstruct_slices(options: ReconstructSettings, folder: OutputFolder | None
             pixels = (1 + len(set(options.save) - {"tif"})) * len(volume.indices) * rows * cols
             folder = OutputFolder(options.output, f"{problem_name(options)}-slices", pixels)
     except (OSError, ValueError, TypeError, MemoryError, DeviceError) as error:
-        return _say(f"error: {error}", REFUSED)
+        return ended(f"error: {error}", REFUSED)
     with folder:
         used = used_settings(options, volume)
         try:
@@ -54,17 +54,17 @@ def reconstruct_slices(options: ReconstructSettings, folder: OutputFolder | None
             _run(volume, files, options.quiet)
             finish(folder, files, volume, options, words, used)
         except ValueError as error:
-            return _say(f"error: {error}", REFUSED)
+            return ended(f"error: {error}", REFUSED)
         except (WorkerError, MemoryError, OSError) as error:
-            return _say(f"error: {error} Whole slices stay.{_how_to_go_on(folder.path)}", FAILED)
+            return ended(f"error: {error} Whole slices stay.{how_to_go_on(folder.path)}", FAILED)
         except KeyboardInterrupt:
-            return _say(f"interrupted: whole slices stay.{_how_to_go_on(folder.path)}", INTERRUPTED)
+            return ended(f"interrupted: whole slices stay.{how_to_go_on(folder.path)}", INTERRUPTED)
     if not options.quiet:
         print(f"{len(volume.indices)} slices in {files.folder}")
     diverged = [index for index, told in files.told().items() if told.get("status") == Status.DIVERGED.name]
     if diverged:
         listed = ", ".join(map(str, diverged[:10]))
-        return _say(f"error: diverged: slices {listed}. Use a larger --tau, or --method paper.", FAILED)
+        return ended(f"error: diverged: slices {listed}. Use a larger --tau, or --method paper.", FAILED)
     return 0
 
 
@@ -178,12 +178,3 @@ def finish(
 
 def _saver(files: SliceFiles, volume: Volume, record: dict[str, Any], used: str) -> Callable[[Path], object]:
     return lambda path: save_volume(path, files, volume.indices, record, used)
-
-
-def _how_to_go_on(folder: Path) -> str:
-    return f" To go on: asyncred reconstruct --resume {shlex.quote(str(folder))}"
-
-
-def _say(message: str, status: int) -> int:
-    print(message, file=sys.stderr)
-    return status

@@ -15,9 +15,9 @@ import numpy as np
 import tifffile
 from matplotlib.figure import Figure
 
-from . import __version__
 from .blocks import FloatArray
 from .checkpoint import replace_file
+from .io.images import provenance
 from .io.output import plain
 
 SLICES, LINES = "slices", "slices.jsonl"
@@ -109,16 +109,7 @@ def save_volume(
 
 
 def _fill(file: h5py.File, files: SliceFiles, indices: Sequence[int], record: Mapping[str, Any], settings: str) -> None:
-    """NXentry / NXprocess / NXdata, each naming what to show first."""
-    file.attrs["default"] = "entry"
-    entry = file.create_group("entry")
-    entry.attrs.update({"NX_class": "NXentry", "default": "reconstruction"})
-    process = entry.create_group("reconstruction")
-    process.attrs.update({"NX_class": "NXprocess", "default": "data"})
-    process["program"], process["version"] = "asyncred_gpu", __version__
-    process["settings"], process["record"] = settings, json.dumps(plain(record), ensure_ascii=False)
-    data = process.create_group("data")
-    data.attrs.update({"NX_class": "NXdata", "signal": "volume"})
+    data = provenance(file, record, settings, "volume")
     data["slice"] = np.asarray(indices)
     shape = (len(indices), *files.shape)
     volume = data.create_dataset("volume", shape, np.float32, chunks=(1, *files.shape), compression="gzip")

@@ -267,6 +267,7 @@ def test_tune_refuses_before_it_begins(tmp_path: Path, monkeypatch: pytest.Monke
         (["scan.h5", "--sigmas", "77"], "'dncnn' has no weights for sigma=77"),
         (["scan.h5", "--tuning", "discrepancy"], "which every σ reaches with some τ"),
         (["scan.h5", "--tau", "3"], "No such option '--tau'"),
+        (["scan.h5", "--slices", "0:1"], "No such option '--slices'"),  # which did nothing there
     ):
         assert main(["tune", *words, "--quiet"]) == 2
         err = capsys.readouterr().err

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 from ..config.settings import ReconstructSettings
+from ..exit_status import REFUSED, ended
 from .command import SettingsCommand
 
 
@@ -15,8 +15,7 @@ def _run(settings: ReconstructSettings, words: Sequence[str]) -> int:
     try:
         report = inspect_scan(settings)
     except Refused as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return ended(f"error: {error}", REFUSED)
     print("\n".join(report))
     return 0
 

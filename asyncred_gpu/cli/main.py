@@ -14,9 +14,8 @@ import rich_click as click
 
 from .. import __version__
 from ..config.read import SettingsError
+from ..exit_status import INTERRUPTED, REFUSED, ended
 from .command import Interrupted
-
-REFUSED, INTERRUPTED = 2, 130
 
 # Each is a module of this package, whose `command` it is; what takes long to import, they import when they run.
 COMMANDS = ("reconstruct", "tune", "check", "center", "compare", "train", "report", "info")
@@ -71,11 +70,11 @@ def _run(words: list[str]) -> int:
     try:
         status = group.main(words, prog_name="asyncred", standalone_mode=False, obj=tuple(words))
     except SettingsError as error:
-        return _say(f"error: {error} See asyncred --help.", REFUSED)
+        return ended(f"error: {error} See asyncred --help.", REFUSED)
     except click.ClickException as error:
-        return _say(f"error: {' '.join(error.format_message().split())} See asyncred --help.", REFUSED)
+        return ended(f"error: {' '.join(error.format_message().split())} See asyncred --help.", REFUSED)
     except (Interrupted, click.Abort):
-        return _say("interrupted: the workers have ended; what was written before stays.", INTERRUPTED)
+        return ended("interrupted: the workers have ended; what was written before stays.", INTERRUPTED)
     return status if isinstance(status, int) else 0
 
 
@@ -90,8 +89,3 @@ def _ended_as_by_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, usual)
-
-
-def _say(message: str, status: int) -> int:
-    print(message, file=sys.stderr)
-    return status

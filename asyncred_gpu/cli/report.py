@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import rich_click as click
+
+from ..exit_status import REFUSED, ended
 
 
 @click.command("report", cls=click.RichCommand)
@@ -25,7 +26,6 @@ def command(folder: Path, output: Path | None) -> int:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except (OSError, ValueError, KeyError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return ended(f"error: {error}", REFUSED)
     print(path)
     return 0

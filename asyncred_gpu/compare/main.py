@@ -5,7 +5,6 @@ Exit statuses: 0 done, 1 a mode that failed or diverged, 2 refused before it beg
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ from ..config.comparison import CompareSettings
 from ..config.repeat import as_given, as_yaml
 from ..denoiser import load_denoiser
 from ..devices import DeviceError
+from ..exit_status import FAILED, REFUSED, ended
 from ..io import OutputFolder
-from ..reconstruct import FAILED, REFUSED
+from ..reconstruct import problem_name
 from ..runtime.base import WorkerError
 from ..runtime.spares import SpareWorkers
 from .case import CS_SIZE, Case, make_case
@@ -46,13 +46,13 @@ def compare_modes(options: CompareSettings, words: Sequence[str]) -> int:
     try:
         folder = OutputFolder(options.output, f"compare-{_name(options)}", PANELS * _side(options) ** 2)
     except (OSError, ValueError) as error:
-        return _fail(f"error: {error}", REFUSED)
+        return ended(f"error: {error}", REFUSED)
     with folder:
         try:
             setup = prepare(options)
             folder.new_file("settings.yaml").write_text(as_yaml(as_given(options), "asyncred compare"), "utf-8")
         except (OSError, ValueError, TypeError, MemoryError, DeviceError) as error:
-            return _fail(f"error: {error}", REFUSED)
+            return ended(f"error: {error}", REFUSED)
         _say(setup.case.title)
         if setup.case.facts.get("center_estimated"):
             _say(f"rotation centre estimated at detector {setup.case.facts['center']:.1f}; --center sets another")
@@ -62,9 +62,9 @@ def compare_modes(options: CompareSettings, words: Sequence[str]) -> int:
             _say(f"\n{write_tables(folder, comparison)}\n")
             write_figures(folder, comparison)
         except (WorkerError, MemoryError) as error:
-            return _fail(f"error: {error}", FAILED)
+            return ended(f"error: {error}", FAILED)
         except OSError as error:
-            return _fail(
+            return ended(
                 f"error: not all results could be written to {folder.path} ({error}). Free some space.", FAILED
             )
     _say(f"results in {folder.path}")
@@ -113,9 +113,7 @@ def _tried(mode: Mode, case: Case, start: FloatArray, sweeps: int, folder: Outpu
 
 
 def _name(options: CompareSettings) -> str:
-    if options.input is not None:
-        return str(options.input.stem)
-    return "retina-cs" if options.problem == "cs" else "retina"
+    return "retina-cs" if options.problem == "cs" else problem_name(options)
 
 
 def _side(options: CompareSettings) -> int:
@@ -125,8 +123,3 @@ def _side(options: CompareSettings) -> int:
 
 def _say(message: str) -> None:
     print(message, flush=True)
-
-
-def _fail(message: str, status: int) -> int:
-    print(message, file=sys.stderr)
-    return status

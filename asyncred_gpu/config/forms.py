@@ -66,16 +66,6 @@ def one_of(words: tuple[str, ...]) -> Callable[[str], str]:
     return convert
 
 
-def wholes(text: str) -> list[int]:
-    """Whole numbers with commas between them, each 1 or more."""
-    return [whole(1)(part.strip()) for part in text.split(",")]
-
-
-def numbers(text: str) -> list[float]:
-    """Positive numbers with commas between them."""
-    return [number(above=0)(part.strip()) for part in text.split(",")]
-
-
 def fraction(text: str) -> float:
     """A share, more than 0 and at most 1."""
     value = number(above=0)(text)
@@ -91,14 +81,9 @@ def slice_range(text: str) -> str:
     return text
 
 
-def file_kinds(text: str) -> tuple[str, ...]:
-    """Kinds of image files with commas between them."""
-    return tuple(one_of(FILE_KINDS)(part.strip()) for part in text.split(","))
-
-
-def log_kinds(text: str) -> tuple[str, ...]:
-    """Ways to log with commas between them."""
-    return tuple(one_of(LOG_KINDS)(part.strip()) for part in text.split(","))
+def several(convert: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
+    """Values with commas between them."""
+    return lambda text: tuple(convert(part.strip()) for part in text.split(","))
 
 
 def path(text: str) -> Path:
@@ -132,12 +117,12 @@ StepRule = Annotated[
     _reader(number_or("preconditioned", "block", "global", "theory", above=0)),
     Form("RULE|X", ("preconditioned", "block", "global", "theory")),
 ]
-Numbers = Annotated[list[float], _reader(numbers), Form("X,X…")]
-Wholes = Annotated[list[int], _reader(wholes), Form("N,N…")]
+Numbers = Annotated[list[float], _reader(several(number(above=0))), Form("X,X…")]
+Wholes = Annotated[list[int], _reader(several(whole(1))), Form("N,N…")]
 BlockShape = Annotated[tuple[int, int], _reader(block_shape), Form("ROWSxCOLS")]
 SliceRange = Annotated[str, _reader(slice_range), Form("FIRST:END")]
-LogKinds = Annotated[tuple[str, ...], _reader(log_kinds), Form("KIND,…", LOG_KINDS)]
-FileKinds = Annotated[tuple[str, ...], _reader(file_kinds), Form("KIND,…", FILE_KINDS)]
+LogKinds = Annotated[tuple[str, ...], _reader(several(one_of(LOG_KINDS))), Form("KIND,…", LOG_KINDS)]
+FileKinds = Annotated[tuple[str, ...], _reader(several(one_of(FILE_KINDS))), Form("KIND,…", FILE_KINDS)]
 Devices = Annotated[str | list[str], _reader(devices), Form("DEVICES", ("auto", "cpu", "cuda"))]
 FilePath = Annotated[Path, _reader(path), Form("PATH")]
 Word = Annotated[str, Form("WORD")]

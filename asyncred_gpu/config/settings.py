@@ -40,7 +40,7 @@ from .forms import (
 NOT_OF_A_VOLUME = ("slice", "start", "checkpoint_every", "time_limit", "log")
 VOLUME_ONLY = ("at_once", "warm_start", "warm_sweeps")
 SIMULATED_ONLY = ("angles", "detectors", "noise_db")
-SCAN_ONLY = ("slice", "slices", "dataset", "axes", "theta", "white", "dark", "values")
+SCAN_ONLY = ("slice", "dataset", "axes", "theta", "white", "dark", "values")
 
 
 class Settings(BaseModel):
@@ -64,9 +64,6 @@ class DataSettings(Settings):
         "a simulated one",
     )
     slice: Whole0 | None = setting(None, "row of the scan", "0")
-    slices: SliceRange | None = setting(
-        None, "a volume: rows of the scan from FIRST to before END, or FIRST:END:STEP, a file each", "one slice"
-    )
     dataset: Word | None = setting(None, "name of the projections in the file, or of its scan", "found")
     axes: Word | None = setting(
         None, "order of the axes in the file, where it doesn't say", "angles,rows,detectors or angles,detectors"
@@ -212,7 +209,17 @@ class RunSettings(Settings):
     quiet: bool = setting(False, "print nothing but errors", "no")
 
 
-class ReconstructSettings(RunSettings, MethodSettings, DataSettings):
+class VolumeSettings(Settings):
+    """Several slices instead of one: of a reconstruction alone."""
+
+    section: ClassVar[str] = "data"
+
+    slices: SliceRange | None = setting(
+        None, "a volume: rows of the scan from FIRST to before END, or FIRST:END:STEP, a file each", "one slice"
+    )
+
+
+class ReconstructSettings(RunSettings, MethodSettings, VolumeSettings, DataSettings):
     """Of `asyncred reconstruct`."""
 
     @model_validator(mode="after")
@@ -223,6 +230,8 @@ class ReconstructSettings(RunSettings, MethodSettings, DataSettings):
         given = [option_name(name) for name in foreign if getattr(self, name) != fields[name].default]
         if given and self.slices is not None:
             raise ValueError(f"{', '.join(given)} is for one slice, and --slices are several. Leave it out")
+        if self.slices is not None and self.input is None:
+            raise ValueError("--slices is for a measured scan. Pass --input FILE")
         if given and self.resume is None:
             raise ValueError(f"{', '.join(given)} is for a volume. Pass --slices FIRST:END")
         if self.slices is not None and "auto" in (self.tau, self.sigma):

@@ -41,14 +41,9 @@ def open_projections(path: str | Path, reading: Reading | None = None) -> Projec
     _check_readable(path)
     if reading.values is not None and reading.values not in VALUES:
         raise ValueError(f"values={reading.values!r} isn't known. Pass one of {', '.join(VALUES)}.")
-    if is_hdf5(path) and path.suffix != ".mat":
-        scan = _hdf5(path, reading)
-    elif path.suffix.lower() in HDF5_SUFFIXES and path.is_file():
-        open_hdf5(path).close()
-        scan = _hdf5(path, reading)
-    else:
-        scan = _arrays(path, reading)
-    return _checked(scan)
+    named = path.suffix.lower() in HDF5_SUFFIXES and path.is_file()
+    inside = is_hdf5(path) and path.suffix != ".mat"
+    return _checked(_hdf5(path, reading) if named or inside else _arrays(path, reading))
 
 
 def _check_readable(path: Path) -> None:

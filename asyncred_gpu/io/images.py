@@ -61,20 +61,30 @@ def read_image(path: Path) -> NDArray[Any]:
     raise ValueError(f"{path} isn't read as an image. Pass TIFF, .npy, or .h5 of a run.")
 
 
+def provenance(file: h5py.File, record: Mapping[str, Any], settings: str, signal: str) -> h5py.Group:
+    """What a result comes from, as NXentry / NXprocess / NXdata, each naming what to show first; the group of its data.
+
+    Args:
+        signal: the dataset that is still to be made in that group.
+    """
+    file.attrs["default"] = ENTRY
+    entry = file.create_group(ENTRY)
+    entry.attrs.update({"NX_class": "NXentry", "default": PROCESS})
+    process = entry.create_group(PROCESS)
+    process.attrs.update({"NX_class": "NXprocess", "default": "data"})
+    process["program"], process["version"] = "asyncred_gpu", __version__
+    process["settings"], process["record"] = settings, json.dumps(plain(record), ensure_ascii=False)
+    data = process.create_group("data")
+    data.attrs.update({"NX_class": "NXdata", "signal": signal})
+    return data
+
+
 def _save_hdf5(path: Path, image: Image, record: Mapping[str, Any], settings: str) -> None:
-    """NXentry / NXprocess / NXdata, each naming what to show first."""
     with h5py.File(path, "x") as file:
-        file.attrs["default"] = ENTRY
-        entry = file.create_group(ENTRY)
-        entry.attrs.update({"NX_class": "NXentry", "default": PROCESS})
-        process = entry.create_group(PROCESS)
-        process.attrs.update({"NX_class": "NXprocess", "default": "data"})
-        process["program"], process["version"] = "asyncred_gpu", __version__
+        data = provenance(file, record, settings, "image")
+        process = data.parent
         process["date"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        process["settings"], process["record"] = settings, json.dumps(plain(record), ensure_ascii=False)
         process["data_sha256"] = str(record.get("problem", {}).get("sha256_of_slice", ""))
-        data = process.create_group("data")
-        data.attrs.update({"NX_class": "NXdata", "signal": "image"})
         pixels = data.create_dataset("image", data=image, compression="gzip", shuffle=True)
         pixels.attrs["long_name"] = "attenuation a pixel"
         pixels.attrs["interpretation"] = "image"
