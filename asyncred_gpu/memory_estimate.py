@@ -17,9 +17,9 @@ import cloudpickle
 from .denoiser import activation_bytes
 from .empty_worker import Interpreter, empty_worker
 from .operators.base import BlockOperator
-from .operators.joseph import RAY_FAN
 from .operators.point_spread import padded_shape
 from .operators.radon import RadonCT
+from .operators.ray_tables import bytes_an_angle
 from .slots import slot_layout
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def projector_bytes(operator: BlockOperator) -> int:
         return 0
     blocks, angles = len(operator.grid), operator.measurements
     if operator.projector == "joseph":
-        return blocks * angles * RAY_FAN.itemsize
+        return blocks * angles * bytes_an_angle(operator.geometry)
     # ASTRA's objects hold a block's pixels and its share.
     held = (math.prod(operator.grid.window(i).shape) + math.prod(operator.share_shape(i)) for i in range(blocks))
     return FLOAT * sum(held)

@@ -1,15 +1,7 @@
-// The adjoint for the whole image as one window: the last stage of filtered back-projection.
-#include "joseph.h"
+// The adjoint for the whole image as one window, of a parallel beam: projections.h.
+#include "projections.h"
 
-// fans (angles) of the whole image and detector; sinogram (angles, detectors); image (rows, cols).
-KERNEL backproject(const RayFan *fans, const float *sinogram, int angles, int detectors, int rows, int cols,
+KERNEL backproject(const ParallelRays *rays, const float *sinogram, int angles, int detectors, int rows, int cols,
                    float *image) {
-    EACH(item, (long long)rows * cols) {
-        long long rest = item;
-        const int c = split_off(rest, cols), r = (int)rest;
-        float sum = 0.0f;
-        for (int angle = 0; angle < angles; ++angle)
-            sum += gathered(fans[angle], sinogram + (long long)angle * detectors, detectors, (float)r, (float)c);
-        image[item] = sum;
-    }
+    backproject_whole(rays, sinogram, angles, detectors, rows, cols, image);
 }

@@ -22,12 +22,11 @@ from typing import Any
 from torch import Tensor
 
 from ..interrupts import undisturbed
-from .sources import FOLDER, Signature, kernel_files, signature
+from .sources import FOLDER, Signature, kernel_files, kernel_headers, signature
 
 # What each library is made of; the first file is compiled and includes the others.
-PROJECTOR = ("host.cpp", "joseph.h", "lanes.h", "grid.h")
-HEADERS = ("activate.h", "first_layer.h", "grid.h", "half.h", "joseph.h", "layout.h", "rows.h")
-KERNELS = ("host_kernels.cpp", *HEADERS, *(file.name for file in kernel_files()))
+PROJECTOR = ("host.cpp", "joseph.h", "lanes.h", "rays.h", "grid.h")
+KERNELS = ("host_kernels.cpp", *(file.name for file in kernel_headers() + kernel_files()))
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 COMPILE_SECONDS = 120
 
@@ -49,14 +48,17 @@ def host_kernels() -> ctypes.CDLL:
 def declared(kernels: ctypes.CDLL) -> ctypes.CDLL:
     """The library with its functions' arguments declared; a pointer is an address as an int, or None."""
     number, array = ctypes.c_int, ctypes.c_void_p
-    window, fans = [number, number], [array, number, number]
-    pair = [array, *window, *fans, array, array]
+    window, rays = [number, number], [array, number, number]
+    pair = [array, *window, *rays, array, array]
     scratch, gather = ctypes.c_long, [array, number, array, number, array, number, number, *[array] * 5]
     declarations: list[tuple[Any, list[Any], Any]] = [
         (kernels.joseph_forward, pair, None),
         (kernels.joseph_adjoint, pair, None),
+        (kernels.joseph_forward_fan, pair, None),
+        (kernels.joseph_adjoint_fan, pair, None),
         (kernels.joseph_forward_scratch, [*window, number], scratch),
-        (kernels.joseph_adjoint_scratch, [*window, *fans], scratch),
+        (kernels.joseph_adjoint_scratch, [*window, *rays], scratch),
+        (kernels.joseph_adjoint_scratch_fan, [*window, *rays], scratch),
         (kernels.gather_residual, gather, None),
     ]
     for function, arguments, result in declarations:

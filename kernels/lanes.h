@@ -21,6 +21,7 @@ static inline void store(float *to, Floats values) { _mm512_storeu_ps(to, values
 static inline Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
 static inline Floats subtract(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
 static inline Floats multiply_add(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
+static inline Floats divide(Floats a, Floats b) { return _mm512_div_ps(a, b); }
 static inline Floats absolute(Floats a) { return _mm512_abs_ps(a); }
 static inline Floats smaller(Floats a, Floats b) { return _mm512_min_ps(a, b); }
 static inline Floats larger(Floats a, Floats b) { return _mm512_max_ps(a, b); }
@@ -47,6 +48,7 @@ static inline void store(float *to, Floats values) { _mm256_storeu_ps(to, values
 static inline Floats add(Floats a, Floats b) { return _mm256_add_ps(a, b); }
 static inline Floats subtract(Floats a, Floats b) { return _mm256_sub_ps(a, b); }
 static inline Floats multiply_add(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
+static inline Floats divide(Floats a, Floats b) { return _mm256_div_ps(a, b); }
 static inline Floats absolute(Floats a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
 static inline Floats smaller(Floats a, Floats b) { return _mm256_min_ps(a, b); }
 static inline Floats larger(Floats a, Floats b) { return _mm256_max_ps(a, b); }
@@ -86,6 +88,7 @@ static inline Floats multiply_add(Floats a, Floats b, Floats c) {
     EACH_LANE found[i] = fmaf(a[i], b[i], c[i]);
     return found;
 }
+static inline Floats divide(Floats a, Floats b) { return a / b; }
 static inline Floats absolute(Floats a) { return a < 0.0f ? -a : a; }
 static inline Floats smaller(Floats a, Floats b) { return a < b ? a : b; }
 static inline Floats larger(Floats a, Floats b) { return a > b ? a : b; }

@@ -1,16 +1,7 @@
-// Joseph's projection of the whole image as one window: its sinogram.
-#include "joseph.h"
+// The sinogram of the whole image as one window, of a parallel beam: projections.h.
+#include "projections.h"
 
-// fans (angles) of the whole image and detector; image (rows, cols); sinogram (angles, detectors).
-KERNEL project(const RayFan *fans, const float *image, int angles, int detectors, int rows, int cols,
+KERNEL project(const ParallelRays *rays, const float *image, int angles, int detectors, int rows, int cols,
                float *sinogram) {
-    EACH(item, (long long)angles * detectors) {
-        long long rest = item;
-        const int k = split_off(rest, detectors);
-        const RayFan &fan = fans[rest];
-        const float origin = ray_origin(fan, (float)k);
-        const float sum = fan.along_rows ? ray_sum(image, rows, cols, cols, 1, origin, fan.per_line)
-                                         : ray_sum(image, cols, rows, 1, cols, origin, fan.per_line);
-        sinogram[item] = fan.length * sum;
-    }
+    project_whole(rays, image, angles, detectors, rows, cols, sinogram);
 }

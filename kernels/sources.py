@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 FOLDER = Path(__file__).parent
-# The tables (Image, Block, Task, RayFan) travel as bytes.
+# The tables (Image, Block, Task, ParallelRays, FanRays) travel as bytes.
 _ELEMENTS = {
     "float": torch.float32,
     "int": torch.int32,
@@ -97,6 +97,11 @@ class Signature:
 def kernel_files() -> list[Path]:
     """Every .cu file, in alphabetical order; each holds one kernel, named as the file."""
     return sorted(FOLDER.glob("*.cu"))
+
+
+def kernel_headers() -> list[Path]:
+    """Every header that they include."""
+    return sorted(set(FOLDER.glob("*.h")) - {FOLDER / "lanes.h"})  # which is the host projector's
 
 
 def signature(file: Path) -> Signature:

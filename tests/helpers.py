@@ -16,6 +16,7 @@ from asyncred_gpu.blocks import BlockGrid
 from asyncred_gpu.kernels.host_build import HostBuildError, find_compiler
 from asyncred_gpu.models import DnCNN
 from asyncred_gpu.models.lipschitz import scale_network
+from asyncred_gpu.operators.geometry import ParallelGeometry
 from asyncred_gpu.operators.radon import project
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -116,31 +117,73 @@ def small_scan(
     return (scan if block is None else scan.with_blocks(BlockGrid((size, size), (block, block)))), image
 
 
-def joseph(image: np.ndarray, angles: np.ndarray, detectors: int, spacing: float, center: float) -> np.ndarray:
+def beam_lines(
+    angles: np.ndarray,
+    detectors: int,
+    spacing: Any,
+    center: Any,
+    detector_tilt: Any = 0.0,
+    source_distance: float | None = None,
+    detector_distance: float | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """A point on every ray and its direction, (angles, detectors, 2) each: `RadonCT`'s geometry from its arguments."""
+    counted = (np.arange(detectors) - np.reshape(center, (-1, 1))) * np.reshape(spacing, (-1, 1))
+    toward = np.stack([np.sin(angles), -np.cos(angles)], axis=-1)[:, None]
+    turned = angles + detector_tilt
+    along = np.stack([np.cos(turned), np.sin(turned)], axis=-1)[:, None]
+    points = counted[..., None] * along
+    if source_distance is None:
+        return points, np.broadcast_to(toward, points.shape)
+    points = points - detector_distance * toward
+    return points, points - source_distance * toward
+
+
+def geometry_lines(geometry: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The same from a ParallelGeometry or a FanGeometry."""
+    if isinstance(geometry, ParallelGeometry):
+        return beam_lines(geometry.angles, geometry.detectors, geometry.spacing, geometry.center)
+    points = geometry.first[:, None] + np.arange(geometry.detectors)[:, None] * geometry.step[:, None]
+    return points, points - geometry.source[:, None]
+
+
+def joseph(image: np.ndarray, angles: np.ndarray, detectors: int, spacing: Any, center: Any, **beam: Any) -> np.ndarray:
     """The sinogram by Joseph's method in float64, every ray position computed from its index."""
+    return joseph_lines(image, *beam_lines(angles, detectors, spacing, center, **beam))
+
+
+def joseph_lines(image: np.ndarray, points: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """Joseph's integrals along lines, (angles, detectors), each by itself."""
     rows, cols = image.shape
-    t = (np.arange(detectors) - center) * spacing
     y, x = (rows - 1) / 2 - np.arange(rows), np.arange(cols) - (cols - 1) / 2
-    sinogram = np.zeros((len(angles), detectors))
-    for k, angle in enumerate(angles):
-        cos, sin = np.cos(angle), np.sin(angle)
-        if abs(cos) > abs(sin):  # a ray crosses every row once
-            position = (t[:, None] - y * sin) / cos + (cols - 1) / 2
-            lines = image
-        else:
-            position = (rows - 1) / 2 - (t[:, None] - x * cos) / sin
-            lines = image.T
-        padded = np.pad(lines, ((0, 0), (1, 1)))
-        below = np.floor(position).astype(int)
-        weight = position - below
-        inside = (below >= -1) & (below < lines.shape[1])
-        below = np.where(inside, below, -1)
-        line = np.arange(len(lines))
-        values = (1 - weight) * padded[line, below + 1] + weight * padded[
-            line, np.minimum(below + 2, lines.shape[1] + 1)
-        ]
-        sinogram[k] = np.sum(np.where(inside, values, 0), axis=1) / max(abs(cos), abs(sin))
+    sinogram = np.zeros(points.shape[:2])
+    for angle in range(len(points)):
+        (px, py), (gx, gy) = points[angle].T, directions[angle].T
+        for across_rows in (True, False):  # a ray crosses every row once, or every column
+            chosen = (np.abs(gx) < np.abs(gy)) == across_rows
+            if not chosen.any():
+                continue
+            with np.errstate(divide="ignore"):
+                along_x, along_y = (gx / gy)[chosen, None], (gy / gx)[chosen, None]
+            if across_rows:
+                position = px[chosen, None] + (y - py[chosen, None]) * along_x + (cols - 1) / 2
+                lines, length = image, np.hypot(1, along_x)
+            else:
+                position = (rows - 1) / 2 - (py[chosen, None] + (x - px[chosen, None]) * along_y)
+                lines, length = image.T, np.hypot(1, along_y)
+            sinogram[angle, chosen] = length[:, 0] * _interpolated(lines, position).sum(axis=1)
     return sinogram
+
+
+def _interpolated(lines: np.ndarray, position: np.ndarray) -> np.ndarray:
+    """Of every line, linearly between its pixels, zero beyond."""
+    padded = np.pad(lines, ((0, 0), (1, 1)))
+    below = np.floor(position).astype(int)
+    weight = position - below
+    inside = (below >= -1) & (below < lines.shape[1])
+    below = np.where(inside, below, -1)
+    line = np.arange(len(lines))
+    right = padded[line, np.minimum(below + 2, lines.shape[1] + 1)]
+    return np.where(inside, (1 - weight) * padded[line, below + 1] + weight * right, 0)
 
 
 def relative(found: np.ndarray, expected: np.ndarray) -> float:

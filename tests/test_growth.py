@@ -138,7 +138,7 @@ def test_tables_of_rays_are_counted():
     scan = solver().operator
     for index in range(len(scan.grid)):
         scan._projector(index)
-    held = sum(projector._fans.nbytes for projector in scan._projectors.values())
+    held = sum(projector._rays.nbytes for projector in scan._projectors.values())
     assert projector_bytes(scan) == held
 
 

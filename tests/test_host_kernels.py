@@ -12,6 +12,7 @@ from asyncred_gpu.blocks import BlockGrid
 from asyncred_gpu.kernels.host_build import FLAGS, declared, find_compiler
 from asyncred_gpu.kernels.sources import FOLDER
 from asyncred_gpu.operators import joseph as projectors
+from asyncred_gpu.operators.ray_tables import beam_of, ray_table
 from asyncred_gpu.operators.shares import CompiledGather, Gather
 
 from .helpers import half_turn, joseph, needs_compiler, relative
@@ -35,20 +36,28 @@ def noise(*shape):
     return np.random.default_rng(7).standard_normal(shape).astype(np.float32)
 
 
-def scan_of(spacing, block=(23, 40), image=(60, 73)):
-    detectors = int(110 / spacing)
+BEAMS = {"parallel": {}, "fan": dict(source_distance=75.0, detector_distance=30.0, detector_tilt=0.1)}
+
+
+def scan_of(spacing, block=(23, 40), image=(60, 73), beam="parallel"):
+    """A fan's detectors are as close together on the axis."""
+    detectors, center = int(110 / spacing), 0.47 * int(110 / spacing)
     angles = np.concatenate([half_turn(13, 0.1), [0.0, np.pi / 2, np.pi / 4, np.pi]])
-    scan = RadonCT(noise(len(angles), detectors), angles, image, spacing, 0.47 * detectors, projector="joseph")
+    spacing *= 1.4 if beam == "fan" else 1.0
+    measured = noise(len(angles), detectors)
+    scan = RadonCT(measured, angles, image, spacing, center, projector="joseph", **BEAMS[beam])
     return scan.with_blocks(BlockGrid(image, block))
 
 
 @pytest.mark.parametrize("wrong", [False, True])
 @pytest.mark.parametrize("spacing", SPACINGS.values(), ids=SPACINGS)
-def test_the_pair_is_josephs_on_all_registers(kernels, spacing, wrong, monkeypatch):
+@pytest.mark.parametrize("beam", BEAMS)
+def test_the_pair_is_josephs_on_all_registers(kernels, beam, spacing, wrong, monkeypatch):
     monkeypatch.setattr(projectors, "host_kernels", lambda: kernels)
-    scan, image = scan_of(spacing), noise(60, 73)
-    g = scan.geometry
-    expected = joseph(image, g.angles, g.detectors, g.spacing, g.center + (0.01 if wrong else 0))
+    scan, image = scan_of(spacing, beam=beam), noise(60, 73)
+    detectors, used = scan.geometry.detectors, spacing * (1.4 if beam == "fan" else 1.0)
+    center = 0.47 * detectors + (0.01 if wrong else 0)
+    expected = joseph(image, scan.geometry.angles, detectors, used, center, **BEAMS[beam])
     assert (relative(scan.forward(image), expected) < 1e-5) == (not wrong)
     rays = noise(*scan.sinogram.shape)
     back = np.roll(scan.adjoint(rays), wrong, axis=1)
@@ -57,35 +66,47 @@ def test_the_pair_is_josephs_on_all_registers(kernels, spacing, wrong, monkeypat
 
 
 @pytest.mark.parametrize("block", [(1, 1), (3, 50), (60, 2)])
-def test_narrow_windows(kernels, block, monkeypatch):
+@pytest.mark.parametrize("beam", BEAMS)
+def test_narrow_windows(kernels, beam, block, monkeypatch):
     """Windows smaller than a register."""
     monkeypatch.setattr(projectors, "host_kernels", lambda: kernels)
     image = noise(60, 50)
-    found = scan_of(1.0, block, (60, 50))
-    whole = scan_of(1.0, (60, 50), (60, 50))
+    found = scan_of(1.0, block, (60, 50), beam)
+    whole = scan_of(1.0, (60, 50), (60, 50), beam)
     assert relative(found.forward(image), whole.forward(image)) < 1e-5
     assert relative(found.adjoint(whole.sinogram), whole.adjoint(whole.sinogram)) < 1e-5
 
 
 @pytest.mark.parametrize("spacing", [0.3, 1.0, 4.0])
-def test_the_scratch_is_as_large_as_they_say(kernels, spacing):
+@pytest.mark.parametrize("beam", BEAMS)
+def test_the_scratch_is_as_large_as_they_say(kernels, beam, spacing):
     """What lies behind it stays as it was."""
-    scan = scan_of(spacing, block=(17, 19))
+    scan = scan_of(spacing, block=(17, 19), beam=beam)
+    ending = beam_of(scan.geometry)
     rows, cols = shape = scan.grid.window(0).shape
     footprint = scan.footprint(0)
-    fans = projectors.ray_fans(scan.geometry, scan.grid.window(0), footprint)
-    count, width = len(fans), footprint.width
+    table = ray_table(scan.geometry, scan.grid.window(0), footprint)
+    count, width = len(table), footprint.width
     sizes = {
         "joseph_forward": kernels.joseph_forward_scratch(*shape, width),
-        "joseph_adjoint": kernels.joseph_adjoint_scratch(*shape, fans.ctypes.data, count, width),
+        "joseph_adjoint": getattr(kernels, f"joseph_adjoint_scratch{ending}")(*shape, table.ctypes.data, count, width),
     }
     for name, size in sizes.items():
         pixels, rays = noise(rows, cols), noise(count, width)
         source, target = (pixels, rays) if name == "joseph_forward" else (rays, pixels)
         target[:] = np.nan
         scratch = np.full(size + 100, np.nan, np.float32)
-        getattr(kernels, name)(
-            *(source.ctypes.data, rows, cols, fans.ctypes.data, count, width, target.ctypes.data, scratch.ctypes.data)
+        getattr(kernels, name + ending)(
+            *(
+                source.ctypes.data,
+                rows,
+                cols,
+                table.ctypes.data,
+                count,
+                width,
+                target.ctypes.data,
+                scratch.ctypes.data,
+            )
         )
         assert np.isfinite(target).all()
         assert np.isnan(scratch[size:]).all()

@@ -252,7 +252,7 @@ def test_null_and_float_arguments(cupy):
 
 def test_arguments_of_another_device_or_kind_are_refused(cupy):
     kernels, arguments = CudaKernels(2), backproject_arguments()
-    with pytest.raises(ValueError, match=r"kernel backproject: fans lies on cpu, the kernel runs on cuda:2"):
+    with pytest.raises(ValueError, match=r"kernel backproject: rays lies on cpu, the kernel runs on cuda:2"):
         kernels.launch("backproject", 35, *backproject_arguments(index=1))
     with pytest.raises(TypeError, match=r"kernel backproject: 3.0 isn't its argument int angles"):
         kernels.launch("backproject", 35, *arguments[:2], 3.0, *arguments[3:])

@@ -16,12 +16,13 @@ from asyncred_gpu.kernels import host_build
 from asyncred_gpu.kernels.host_build import HostKernels
 from asyncred_gpu.kernels.launch import BLOCK, IMAGE, TASK
 from asyncred_gpu.kernels.sources import FOLDER, kernel_files, signature
-from asyncred_gpu.operators.footprint import Footprint, ParallelGeometry, block_footprint
-from asyncred_gpu.operators.joseph import RAY_FAN, ray_fans
+from asyncred_gpu.operators.footprint import Footprint, block_footprint
+from asyncred_gpu.operators.geometry import ParallelGeometry
+from asyncred_gpu.operators.ray_tables import FAN_RAYS, PARALLEL_RAYS, beam_of, parallel_rays, ray_table
 from asyncred_gpu.red import Step, follow, move, preconditioned
 from asyncred_gpu.slots import slot_layout
 
-from .helpers import ALL_RUNS, NO_COMPILER, half_turn, joseph, needs_compiler, relative
+from .helpers import ALL_RUNS, NO_COMPILER, geometry_lines, half_turn, joseph_lines, needs_compiler, relative
 
 KERNELS = None if NO_COMPILER else HostKernels()
 pytestmark = needs_compiler
@@ -41,7 +42,10 @@ def as_bytes(table):
 
 
 def random_scan(seed, least=8, most=130, pieces=4, **changes):
-    """Any angles over a turn, the special ones among them; any centre and spacing, often a detector too short."""
+    """Any angles over a turn, the special ones among them; any centre and spacing, often a detector too short.
+
+    Every third is a fan, every third a parallel beam whose detector is shifted and tilted from angle to angle.
+    """
     random = np.random.default_rng(seed)
     rows, cols = (int(side) for side in random.integers(least, most, 2))
     angles, spacing = random.uniform(0, 2 * np.pi, 9), random.uniform(0.5, 2)
@@ -51,8 +55,20 @@ def random_scan(seed, least=8, most=130, pieces=4, **changes):
     block = tuple(int(random.integers(-(-side // pieces), side + 1)) for side in (rows, cols))
     projector = changes.pop("projector", "joseph")
     sinogram, weights = noise(9, detectors, seed=seed), changes.pop("weights", None)
-    scan = RadonCT(sinogram, angles, (rows, cols), spacing, center, weights=weights, projector=projector)
+    beam = {}
+    if seed % 3 == 1:
+        center, beam = random.uniform(0.2, 0.8, 9) * (detectors - 1), {"detector_tilt": random.uniform(-0.6, 0.6, 9)}
+    elif seed % 3 == 2:
+        source = np.hypot(rows + 2, cols + 2) * random.uniform(0.8, 2.5)
+        beam = dict(source_distance=source, detector_distance=source * random.uniform(0, 1))
+        beam["detector_tilt"] = random.uniform(-0.1, 0.1)
+        spacing *= 0.6 * (1 + beam["detector_distance"] / source)
+    scan = RadonCT(sinogram, angles, (rows, cols), spacing, center, weights=weights, projector=projector, **beam)
     return scan.with_blocks(BlockGrid((rows, cols), changes.pop("block", block)))
+
+
+def reference(scan, image):
+    return joseph_lines(image, *geometry_lines(scan.geometry))
 
 
 @dataclass
@@ -83,9 +99,12 @@ class Scene:
         return as_bytes(self.image), as_bytes(self.blocks)
 
     @property
-    def fans(self):
+    def rays(self):
         g, grid = self.scan.geometry, self.scan.grid
-        return as_bytes(np.stack([ray_fans(g, grid.window(i), self.scan.footprint(i)) for i in range(self.batch)]))
+        return as_bytes(np.stack([ray_table(g, grid.window(i), self.scan.footprint(i)) for i in range(self.batch)]))
+
+    def kernel(self, name):
+        return name + beam_of(self.scan.geometry)
 
     @property
     def starts(self):
@@ -160,7 +179,7 @@ def forward(s, pixels):
     """Shares by the kernel, with the rest of the memory poisoned before."""
     s.memory.fill_(torch.nan)
     items, both = s.batch * s.scan.measurements * s.width, (s.pad(pixels), s.turned(pixels))
-    KERNELS.launch("forward", items, *s.tables, s.fans, s.memory, s.tasks(), s.bits, s.batch, s.width, *both)
+    KERNELS.launch(s.kernel("forward"), items, *s.tables, s.rays, s.memory, s.tasks(), s.bits, s.batch, s.width, *both)
     return [s.back(task).share.copy() for task in range(s.batch)]
 
 
@@ -173,14 +192,16 @@ def adjoint(s, residuals, subset=None, parts=1, tasks=None):
     gradients = poisoned(s.batch, parts, *s.padded)
     sizes = (s.batch, count, s.width, parts)
     tasks = s.tasks() if tasks is None else tasks
-    KERNELS.launch("adjoint", gradients.numel(), *s.tables, s.fans, tasks, subset, *sizes, buffer, gradients)
+    KERNELS.launch(s.kernel("adjoint"), gradients.numel(), *s.tables, s.rays, tasks, subset, *sizes, buffer, gradients)
     assert np.array_equal(gradients.sum((1, 2, 3)).isnan(), np.frombuffer(tasks.numpy(), TASK)["block"] < 0)
     return s.cut(gradients.sum(1))
 
 
 def with_center(scan, change):
     other = scan.with_blocks(scan.grid)
-    other.geometry = replace(scan.geometry, center=scan.geometry.center + change)
+    g = scan.geometry
+    shifted = {"center": g.center + change} if isinstance(g, ParallelGeometry) else {"first": g.first - change * g.step}
+    other.geometry = replace(g, **shifted)
     return other
 
 
@@ -200,7 +221,7 @@ def test_forward_is_josephs_projection_block_by_block_and_in_sum(seed, wrong):
     s = scene(random_scan(seed))
     if wrong == "centre":
         s.scan = with_center(s.scan, 0.01)
-    x, g = noise(*s.scan.image_shape), random_scan(seed).geometry
+    x, right = noise(*s.scan.image_shape), random_scan(seed)
     shares = forward(s, s.scan.grid.split(x))
     if wrong == "shifted":
         shares = [np.roll(share, 1, axis=1) for share in shares]
@@ -212,19 +233,19 @@ def test_forward_is_josephs_projection_block_by_block_and_in_sum(seed, wrong):
         alone = np.zeros_like(x)
         window = s.scan.grid.window(index).slices
         alone[window] = x[window]
-        expected = joseph(alone, g.angles, g.detectors, g.spacing, g.center)[s.scan._rays(s.scan.footprint(index))]
+        expected = reference(right, alone)[s.scan._rays(s.scan.footprint(index))]
         difference += float(np.sum((share - expected) ** 2))
         total += float(np.sum(expected**2))
-    whole = joseph(x, g.angles, g.detectors, g.spacing, g.center)
+    whole = reference(right, x)
     assert (difference**0.5 < 1e-5 * total**0.5) == (wrong is None)
     assert (relative(on_detector(s.scan, shares), whole) < 1e-5) == (wrong is None)
 
 
 def dense(scan):
     """The scan's matrix (rays, pixels) by the float64 reference."""
-    g, (rows, cols) = scan.geometry, scan.image_shape
+    rows, cols = scan.image_shape
     units = np.eye(rows * cols).reshape(-1, rows, cols)
-    return np.stack([joseph(unit, g.angles, g.detectors, g.spacing, g.center).ravel() for unit in units], axis=1)
+    return np.stack([reference(scan, unit).ravel() for unit in units], axis=1)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -247,10 +268,10 @@ def test_adjoint_and_backproject_are_the_reference_transposed(seed):
 def backproject(scan, sinogram):
     g, (rows, cols) = scan.geometry, scan.image_shape
     whole = BlockGrid((rows, cols), (rows, cols)).window(0)
-    fans = ray_fans(g, whole, Footprint(np.zeros(len(g.angles), np.intp), g.detectors))
+    rays = ray_table(g, whole, Footprint(np.zeros(len(g.angles), np.intp), g.detectors))
     image = poisoned(rows, cols)
     sizes = (len(g.angles), g.detectors, rows, cols)
-    KERNELS.launch("backproject", rows * cols, as_bytes(fans), torch.from_numpy(sinogram), *sizes, image)
+    KERNELS.launch("backproject" + beam_of(g), rows * cols, as_bytes(rays), torch.from_numpy(sinogram), *sizes, image)
     return image.numpy()
 
 
@@ -325,27 +346,27 @@ WINDOWS = [
 ]
 
 
-def fans_of(window, spacing=1.0):
-    """A square window on the diagonal, its fans over a turn, and the same in float64: first, per_ray, per_line."""
+def rays_of(window, spacing=1.0):
+    """A square window on the diagonal, its rays over a turn, and the same in float64: first, per_ray, per_line."""
     size, place, side, detectors, whole = window
     angles = np.concatenate([np.random.default_rng(size).uniform(0, 2 * np.pi, 12), np.pi / 4 * np.arange(8)])
     g = ParallelGeometry((side, side), angles, detectors, spacing, 0.47 * detectors)
     where = Window(place, place + size, place, place + size)
     footprint = Footprint(np.zeros(len(angles), np.intp), detectors) if whole else block_footprint(g, where)
-    fans = ray_fans(g, where, footprint)
+    rays = parallel_rays(g, where, footprint)
     first, per_ray, per_line = np.empty((3, len(angles)))
     for n, angle in enumerate(angles):
         cos, sin, x, y = np.cos(angle), np.sin(angle), place + 0.5 - side / 2, side / 2 - place - 0.5
         t = (footprint.start[n] - g.center) * spacing
-        if fans["along_rows"][n]:
+        if rays["along_rows"][n]:
             first[n], per_ray[n], per_line[n] = (t - y * sin) / cos - x, spacing / cos, np.tan(angle)
         else:
             first[n], per_ray[n], per_line[n] = y - (t - x * cos) / sin, -spacing / sin, cos / sin
-    return fans, footprint.width, np.stack([first, per_ray, per_line], axis=1)
+    return rays, footprint.width, np.stack([first, per_ray, per_line], axis=1)
 
 
-def rounded_to_one_float(fans):
-    naive = fans.copy()
+def rounded_to_one_float(rays):
+    naive = rays.copy()
     naive["first_rest"] = naive["per_ray_rest"] = 0
     return naive
 
@@ -356,16 +377,16 @@ def worst_position(window, change=None):
     Seen through the kernel: where only that line has values, and they are their places, a ray sums to its position.
     """
     size = window[0]
-    fans, width, exact = fans_of(window)
+    rays, width, exact = rays_of(window)
     ramp = torch.zeros(size, size)
     ramp[-1] = torch.arange(size)
     seen, worst = 0, 0.0
-    for fan, (first, per_ray, per_line) in zip(fans if change is None else change(fans), exact, strict=True):
+    for ray, (first, per_ray, per_line) in zip(rays if change is None else change(rays), exact, strict=True):
         position = first + np.arange(width) * per_ray + (size - 1) * per_line
-        image, found = ramp if fan["along_rows"] else ramp.T.contiguous(), poisoned(width)
-        KERNELS.launch("project", width, as_bytes(fan), image, 1, width, size, size, found)
+        image, found = ramp if ray["along_rows"] else ramp.T.contiguous(), poisoned(width)
+        KERNELS.launch("project", width, as_bytes(ray), image, 1, width, size, size, found)
         inside = (position > 1) & (position < size - 2)
-        error = found.numpy()[inside] / np.float64(fan["length"]) - position[inside]
+        error = found.numpy()[inside] / np.float64(ray["length"]) - position[inside]
         seen, worst = seen + int(inside.sum()), max(worst, float(np.abs(error).max(initial=0)))
     assert seen > 100
     return worst / float(np.spacing(np.float32(2 * size)))
@@ -381,9 +402,9 @@ def test_with_one_float_a_far_windows_positions_are_wrong(window):
     assert worst_position(window, rounded_to_one_float) > 1.5
 
 
-def without_reach(fans):
-    early = fans.copy()
-    early["reach"] = 1 / np.abs(fans["per_ray"])
+def without_reach(rays):
+    early = rays.copy()
+    early["reach"] = 1 / np.abs(rays["per_ray"])
     early["rays_near"] = (2 * early["reach"]).astype(int) + 1
     return early
 
@@ -402,20 +423,20 @@ SEARCHES = [(FAR_WINDOWS[0], 1.0), (FAR_WINDOWS[1], 2.5), (FAR_WINDOWS[2], 1.0)]
 def test_every_ray_near_a_pixel_is_found(window, spacing, change):
     """For the largest detectors, where the search itself rounds the most."""
     size = window[0]
-    fans, width, exact = fans_of(window, spacing)
+    rays, width, exact = rays_of(window, spacing)
     values, ones, place = np.random.default_rng(3).uniform(0.5, 1, width), np.ones(size), np.arange(size)
     given, worst = torch.from_numpy(values.astype(np.float32)), 0.0
-    for fan, (first, per_ray, per_line) in zip(fans if change is None else change(fans), exact, strict=True):
+    for ray, (first, per_ray, per_line) in zip(rays if change is None else change(rays), exact, strict=True):
         found, expected = poisoned(size, size), np.zeros((size, size))  # expected: (lines, places)
-        KERNELS.launch("backproject", size * size, as_bytes(fan), given, 1, width, size, size, found)
+        KERNELS.launch("backproject", size * size, as_bytes(ray), given, 1, width, size, size, found)
         crossing = first + np.outer(np.arange(size), ones) * per_line
         nearest = np.rint((place - crossing) / per_ray).astype(int)
         for away in range(-5, 6):
             k = nearest + away
             weight = np.clip(1 - np.abs(crossing + k * per_ray - place), 0, None)
             expected += np.where((k >= 0) & (k < width), weight * values[np.clip(k, 0, width - 1)], 0)
-        pixels = found.numpy() if fan["along_rows"] else found.numpy().T
-        worst = max(worst, float(np.abs(pixels - fan["length"] * expected).max()))
+        pixels = found.numpy() if ray["along_rows"] else found.numpy().T
+        worst = max(worst, float(np.abs(pixels - ray["length"] * expected).max()))
     assert (worst < 8 * float(np.spacing(np.float32(2 * size)))) == (change is None), worst
 
 
@@ -754,7 +775,7 @@ def test_tasks_without_a_block_write_zero_sums_and_nothing_else():
     assert residuals.isnan().all()
     pixels = s.pad(blocks)
     KERNELS.launch("publish", pixels.numel(), *s.tables, s.memory, idle, s.bits, s.batch, pixels, pixels, pixels)
-    KERNELS.launch("forward", 1, *s.tables, s.fans, s.memory, idle, s.bits, s.batch, s.width, pixels, pixels)
+    KERNELS.launch("forward", 1, *s.tables, s.rays, s.memory, idle, s.bits, s.batch, s.width, pixels, pixels)
     assert np.array_equal(s.memory.numpy().view(np.int32), before)
 
 
@@ -770,7 +791,7 @@ def test_publish_and_forward_write_the_back_slot_only(wrong, centered):
     pixels, momentum, centers = ([noise(*shape, seed=k + i) for i, shape in enumerate(shapes)] for k in (50, 90, 130))
     start, padded = (s.memory, s.tasks(), bits, s.batch), (s.pad(pixels), s.pad(momentum))
     KERNELS.launch("publish", padded[0].numel(), *s.tables, *start, *padded, s.pad(centers) if centered else None)
-    KERNELS.launch("forward", 1, *s.tables, s.fans, *start, s.width, padded[0], s.turned(pixels))
+    KERNELS.launch("forward", 1, *s.tables, s.rays, *start, s.width, padded[0], s.turned(pixels))
     written = np.zeros(len(before), bool)
     agree = True
     for index in range(s.batch):
@@ -789,9 +810,9 @@ def test_publish_and_forward_write_the_back_slot_only(wrong, centered):
 
 
 def test_structs_are_those_of_numpy():
-    sizes = (ctypes.c_int * 4)()
+    sizes = (ctypes.c_int * 5)()
     host_build._built(host_build.KERNELS).struct_sizes(sizes)
-    assert list(sizes) == [IMAGE.itemsize, BLOCK.itemsize, TASK.itemsize, RAY_FAN.itemsize]
+    assert list(sizes) == [IMAGE.itemsize, BLOCK.itemsize, TASK.itemsize, PARALLEL_RAYS.itemsize, FAN_RAYS.itemsize]
 
 
 def test_every_source_is_part_of_the_build():

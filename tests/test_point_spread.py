@@ -5,7 +5,7 @@ import pytest
 
 from asyncred_gpu import RadonCT
 from asyncred_gpu.blocks import BlockGrid
-from asyncred_gpu.operators.footprint import ParallelGeometry
+from asyncred_gpu.operators.geometry import ParallelGeometry
 from asyncred_gpu.operators.point_spread import cubic_spline, padded_shape, point_spread, symbol
 
 from .helpers import relative
@@ -58,7 +58,7 @@ def test_the_spline_is_the_triangle_convolved_with_itself():
 @pytest.mark.parametrize("wave", [(0, 0), (3, 2), (7, 0), (2, 9), (12, 5)])
 def test_the_symbol_is_the_curvature_of_a_wave_cut_to_the_block(wave):
     weights = np.linspace(0.5, 2, len(ANGLES))
-    found = symbol(geometry(), weights, (SIDE, SIDE))
+    found = symbol([geometry()], weights, (SIDE, SIDE))
     rows, cols = padded_shape((SIDE, SIDE))
     assert rows >= 2 * SIDE and found.shape == (rows, cols // 2 + 1) and found.min() >= 0
     y, x = np.mgrid[:SIDE, :SIDE]

@@ -182,8 +182,8 @@ def test_it_is_stable_between_the_spokes_of_few_angles(one_process, monkeypatch)
     assert ends[0] > 29 and ends[1] < 20
 
 
-def periodic_symbol(geometry, weights, block_shape):
-    spread = point_spread(geometry, weights, padded_shape(block_shape))
+def periodic_symbol(beams, weights, block_shape):
+    spread = point_spread(beams[0], weights, padded_shape(block_shape))
     return np.maximum(np.fft.rfft2(spread).real, 0).astype(np.float32)
 
 

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from ..operators.astra_projectors import AstraCalls, create, delete
-from ..operators.footprint import ray_vectors
+from ..operators.astra_rays import astra_rays
+from ..operators.footprint import whole_window
 from ..operators.radon import RadonCT
-from ..operators.whole_device import WholeImage, whole_window
+from ..operators.whole_device import WholeImage
 from ..runtime.device import Device
 
 
@@ -45,10 +46,10 @@ class AstraGradient:
     def __init__(self, operator: RadonCT, calls: AstraCalls, device: torch.device) -> None:
         assert operator.weights is None
         window, detector = whole_window(operator.geometry)
-        vectors = ray_vectors(operator.geometry, window, detector)
+        rays = astra_rays(operator.geometry, window, detector, calls.gpu)
         self.name = f"ASTRA's projectors ({calls.kind})"
         self._calls = calls
-        self._projector = create(calls.kind, window, detector, vectors, calls.options)
+        self._projector = create(calls.kind, window, rays, calls.options)
         weakref.finalize(self, delete, [self._projector])
         self._measured = torch.from_numpy(operator.sinogram).to(device)
         self._scale = operator.scale

@@ -17,8 +17,10 @@ from torch import Tensor
 from ..blocks import BlockGrid, IndexArray
 from ..task import Task
 from .astra_projectors import ERRORS, AstraCalls, CudaCalls, HostCalls, create, delete
+from .astra_rays import astra_rays
 from .device import Batch, Job, Scene
-from .footprint import Footprint, ParallelGeometry, ray_vectors
+from .footprint import Footprint
+from .geometry import Geometry
 from .radon_device import JosephOnDevice
 
 
@@ -36,7 +38,7 @@ class AstraOnDevice:
     def __init__(
         self,
         joseph: JosephOnDevice,
-        geometry: ParallelGeometry,
+        geometry: Geometry,
         grid: BlockGrid,
         footprints: Sequence[Footprint],
         scene: Scene,
@@ -139,6 +141,6 @@ class AstraOnDevice:
             delete([projector])
 
     def _create(self, block: int, angles: IndexArray | slice) -> int:
-        window, footprint = self._grid.window(block), self._footprints[block]
-        vectors = ray_vectors(self._geometry, window, footprint)[angles]
-        return create(self._calls.kind, window, footprint, vectors, self._calls.options)
+        window = self._grid.window(block)
+        rays = astra_rays(self._geometry, window, self._footprints[block], self._calls.gpu)
+        return create(self._calls.kind, window, rays.of_angles(angles), self._calls.options)

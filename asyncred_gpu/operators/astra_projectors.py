@@ -1,6 +1,6 @@
 """ASTRA's projectors: a matched pair on the CPU, an unmatched one on a GPU. ASTRA is known here and in astra_sirt.py.
 
-One unit is one pixel; the rays of a window and its footprint are a `parallel_vec` geometry of their own.
+One unit is one pixel; the rays of a window and its footprint are a geometry of their own, astra_rays.py.
 Source: van Aarle et al., Optics Express 2016; ASTRA's sources at 2.5.0 for what its calls do with a GPU.
 """
 
@@ -17,7 +17,7 @@ from astra.log import AstraError
 from torch import Tensor
 
 from ..blocks import FloatArray, IndexArray, Window
-from .footprint import Float64Array, Footprint
+from .astra_rays import AstraRays
 
 # What ASTRA raises: of its own, and for tensors it can't take.
 ERRORS = (AstraError, ValueError, BufferError)
@@ -28,9 +28,9 @@ UNMATCHED = (
 )
 
 
-def create(kind: str, window: Window, footprint: Footprint, vectors: Float64Array, options: Mapping[str, int]) -> int:
-    """ASTRA's projector `kind` for one window and footprint; vectors (angles, 6) as `ray_vectors` gives them."""
-    return int(astra.create_projector(kind, *geometries(window, footprint, vectors), options=dict(options)))
+def create(kind: str, window: Window, rays: AstraRays, options: Mapping[str, int]) -> int:
+    """ASTRA's projector `kind` for one window and its rays."""
+    return int(astra.create_projector(kind, *geometries(window, rays), options=dict(options)))
 
 
 def delete(projectors: Iterable[int]) -> None:
@@ -38,22 +38,23 @@ def delete(projectors: Iterable[int]) -> None:
     astra.projector.delete(list(projectors))
 
 
-def geometries(window: Window, footprint: Footprint, vectors: Float64Array) -> tuple[Any, Any]:
+def geometries(window: Window, rays: AstraRays) -> tuple[Any, Any]:
     """ASTRA's geometries of the rays and of the volume."""
-    return astra.create_proj_geom("parallel_vec", footprint.width, vectors), astra.create_vol_geom(*window.shape)
+    vectors = rays.vectors.reshape(-1, rays.vectors.shape[-1])
+    return astra.create_proj_geom(rays.kind, rays.detectors, vectors), astra.create_vol_geom(*window.shape)
 
 
 class AstraProjector:
-    """ASTRA's matched CPU pair for one window and footprint; owns its ASTRA objects and two buffers until closed."""
+    """ASTRA's matched CPU pair for one window and its rays; owns its ASTRA objects and two buffers until closed."""
 
-    def __init__(self, window: Window, footprint: Footprint, vectors: Float64Array) -> None:
-        self._rays = window, footprint, vectors
-        rays, volume = geometries(window, footprint, vectors)
+    def __init__(self, window: Window, rays: AstraRays) -> None:
+        self._window, self._rays = window, rays
+        of_rays, volume = geometries(window, rays)
         self._pixels = np.zeros(window.shape, np.float32)
-        self._sinogram = np.zeros((len(vectors), footprint.width), np.float32)
-        self._projector = create("linear", window, footprint, vectors, {})
+        self._sinogram = np.zeros(rays.shape, np.float32)
+        self._projector = create("linear", window, rays, {})
         self._volume_id = astra.data2d.link("-vol", volume, self._pixels)
-        self._sinogram_id = astra.data2d.link("-sino", rays, self._sinogram)
+        self._sinogram_id = astra.data2d.link("-sino", of_rays, self._sinogram)
         self._forward = self._algorithm("FP", "VolumeDataId")
         self._adjoint = self._algorithm("BP", "ReconstructionDataId")
         ids = ([self._forward, self._adjoint], [self._volume_id, self._sinogram_id], [self._projector])
@@ -68,16 +69,15 @@ class AstraProjector:
 
     def of_angles(self, subset: IndexArray) -> AstraProjector:
         """The pair of some of the angles, with objects of its own."""
-        window, footprint, vectors = self._rays
-        return AstraProjector(window, footprint, vectors[subset])
+        return AstraProjector(self._window, self._rays.of_angles(subset))
 
     def forward(self, pixels: FloatArray, out: FloatArray) -> None:
         np.copyto(self._pixels, pixels)
         astra.algorithm.run(self._forward)
-        np.copyto(out, self._sinogram)
+        np.copyto(out, self._sinogram.reshape(out.shape))
 
     def adjoint(self, sinogram: FloatArray, out: FloatArray) -> None:
-        np.copyto(self._sinogram, sinogram)
+        np.copyto(self._sinogram, sinogram.reshape(self._sinogram.shape))
         astra.algorithm.run(self._adjoint)
         np.copyto(out, self._pixels)
 
@@ -103,6 +103,9 @@ class AstraCalls(Protocol):
     @property
     def notes(self) -> tuple[str, ...]: ...
 
+    @property
+    def gpu(self) -> bool: ...
+
     def forward(self, projector: int, pixels: Tensor, sinogram: Tensor) -> None: ...
 
     def backward(self, projector: int, sinogram: Tensor, pixels: Tensor) -> None: ...
@@ -116,6 +119,7 @@ class HostCalls:
     """ASTRA's matched CPU pair on tensors of the host, for a simulated device."""
 
     kind = "linear"
+    gpu = False
     options: ClassVar[Mapping[str, int]] = {}
     notes: tuple[str, ...] = ()
 
@@ -148,6 +152,7 @@ class CudaCalls:
     """
 
     kind = "cuda"
+    gpu = True
     notes: tuple[str, ...] = (UNMATCHED,)
 
     def __init__(self, device: torch.device) -> None:

@@ -1,4 +1,4 @@
-"""ASTRA's SIRT of a parallel-beam scan, iteration by iteration: x ← x + C Aᵀ R (y − A x).
+"""ASTRA's SIRT of a scan, iteration by iteration: x ← x + C Aᵀ R (y − A x).
 
 R and C hold the reciprocals of A's row and column sums (0 where a sum is 0). Gilbert 1972; Gregor and Benson, IEEE TMI
 2008. A is ASTRA's `linear` (Joseph) on the CPU, on a GPU its CUDA pair, where Aᵀ isn't quite the adjoint.
@@ -9,11 +9,12 @@ from __future__ import annotations
 import weakref
 
 import astra
-import numpy as np
 
-from ..blocks import FloatArray, Window
+from ..blocks import FloatArray
 from .astra_projectors import create, delete, geometries
-from .footprint import Footprint, ParallelGeometry, ray_vectors
+from .astra_rays import astra_rays
+from .footprint import whole_window
+from .geometry import Geometry
 
 
 class AstraSirt:
@@ -32,7 +33,7 @@ class AstraSirt:
 
     def __init__(
         self,
-        geometry: ParallelGeometry,
+        geometry: Geometry,
         sinogram: FloatArray,
         start: FloatArray,
         mask: FloatArray | None = None,
@@ -44,22 +45,21 @@ class AstraSirt:
                 f"ASTRA {astra.__version__} finds no GPU it can use: it is built without CUDA, or for a newer driver. "
                 "Install astra-toolbox from PyPI or update the driver, or pass device='cpu'."
             )
-        rows, cols = geometry.image_shape
-        window = Window(0, rows, 0, cols)
-        whole = Footprint(np.zeros(len(geometry.angles), np.intp), geometry.detectors)
-        vectors = ray_vectors(geometry, window, whole)
-        rays, volume = geometries(window, whole, vectors)
+        window, whole = whole_window(geometry)
+        rays = astra_rays(geometry, window, whole, gpu is not None)
+        of_rays, volume = geometries(window, rays)
         self.image = start.copy()
-        self._held = (sinogram, mask)  # ASTRA reads them where they lie
+        measured = sinogram.reshape(rays.shape)
+        self._held = (measured, mask)  # ASTRA reads them where they lie
         image_id = astra.data2d.link("-vol", volume, self.image)
-        sinogram_id = astra.data2d.link("-sino", rays, sinogram)
+        sinogram_id = astra.data2d.link("-sino", of_rays, measured)
         data = [image_id, sinogram_id]
         device = {} if gpu is None else {"GPUindex": gpu}
         options: dict[str, float] = {**device, **({"MinConstraint": 0.0} if nonnegative else {})}
         if mask is not None:
             data.append(astra.data2d.link("-vol", volume, mask))
             options["ReconstructionMaskId"] = data[-1]
-        projector = create("linear" if gpu is None else "cuda", window, whole, vectors, device)
+        projector = create("linear" if gpu is None else "cuda", window, rays, device)
         settings = astra.astra_dict("SIRT" if gpu is None else "SIRT_CUDA")
         settings |= {"ProjectorId": projector, "ProjectionDataId": sinogram_id, "ReconstructionDataId": image_id}
         settings["option"] = options

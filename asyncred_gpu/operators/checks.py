@@ -12,7 +12,7 @@ import numpy as np
 from ..arrays import as_numpy
 from ..blocks import FloatArray
 from ..kernels.host_build import HostBuildError, host_kernels
-from .footprint import Float64Array
+from .geometry import Float64Array
 
 PROJECTORS = ("auto", "joseph", "astra")
 # More pixels than this can't be indexed by 32-bit integers on a GPU, and fill 8 GiB in float32.
@@ -55,23 +55,44 @@ def check_angles(angles: Any, count: int) -> Float64Array:
     return np.array(exact, np.float64)
 
 
-def check_spacing(spacing: Any) -> float:
+def check_per_angle(name: str, value: Any, count: int) -> float | Float64Array:
+    """One finite number, or one an angle: (count,) float64."""
+    if np.ndim(value) == 0:
+        if not math.isfinite(value):
+            raise ValueError(f"{name}={value} isn't finite. Pass a number, or one an angle.")
+        return float(value)
+    checked = np.array(as_numpy(value, name, 1), np.float64)
+    if len(checked) != count:
+        raise ValueError(f"{name} has {len(checked)} entries for {count} angles. Pass one number, or one an angle.")
+    return np.asarray(value, np.float64).copy() if isinstance(value, np.ndarray) else checked
+
+
+def check_spacing(spacing: Any, count: int) -> float | Float64Array:
     """Detector spacing in pixels."""
-    if not math.isfinite(spacing) or spacing <= 0:
+    if np.ndim(spacing) == 0 and not (math.isfinite(spacing) and spacing > 0):
         raise ValueError(f"detector_spacing={spacing} isn't a distance. Pass a positive number of pixels.")
-    return float(spacing)
+    checked = check_per_angle("detector_spacing", spacing, count)
+    if np.min(checked) <= 0:
+        raise ValueError(
+            f"detector_spacing holds {int(np.sum(np.asarray(checked) <= 0))} values that aren't positive. Pass "
+            "distances in pixels."
+        )
+    return checked
 
 
-def check_center(center: Any, detectors: int) -> float:
+def check_center(center: Any, detectors: int, count: int) -> float | Float64Array:
     """Detector coordinate of the rotation axis."""
     if center is None:
         return (detectors - 1) / 2
-    if not math.isfinite(center) or not -0.5 <= center <= detectors - 0.5:
+    checked = check_per_angle("center", center, count) if np.ndim(center) else float(center)
+    least, most = float(np.min(checked)), float(np.max(checked))
+    if not (math.isfinite(least) and least >= -0.5 and most <= detectors - 0.5):
+        found = f"center={center}" if np.ndim(center) == 0 else f"center, from {least:.6g} to {most:.6g},"
         raise ValueError(
-            f"center={center} isn't on the detector, which spans -0.5 to {detectors - 0.5}. Pass the detector "
+            f"{found} isn't on the detector, which spans -0.5 to {detectors - 0.5}. Pass the detector "
             f"coordinate of the rotation axis, about {(detectors - 1) / 2} for a centred scan."
         )
-    return float(center)
+    return checked
 
 
 def check_weights(weights: Any, shape: tuple[int, ...]) -> FloatArray | None:

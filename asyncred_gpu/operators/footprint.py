@@ -1,49 +1,16 @@
-"""Where a block of the image falls on the detector of a parallel beam: its footprint.
-
-ASTRA's geometry `parallel`: unit pixels, the image centred on the origin, columns along x, rows down (−y). At
-angle θ the point (x, y) falls on t = x·cos θ + y·sin θ, that is on the detector coordinate
-k = t/spacing + center, in detectors.
-"""
+"""Where blocks of the image fall on the detector: their footprints."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from ..blocks import IndexArray, Window
-
-Float64Array = npt.NDArray[np.float64]
+from ..blocks import BlockGrid, IndexArray, Window
+from .geometry import Geometry, ParallelGeometry, centre_of
 
 # Linear interpolation between pixel centres reaches one pixel beyond the last centre: half a pixel beyond its edge.
 REACH = 0.5
-
-
-@dataclass(frozen=True)
-class ParallelGeometry:
-    """A parallel-beam scan of an image centred on the origin.
-
-    Args:
-        image_shape: (rows, cols) of unit pixels.
-        angles: (angles,) radians.
-        detectors: detectors in a row.
-        spacing: distance of two detectors, in pixels.
-        center: detector coordinate of the rotation axis, in detectors.
-    """
-
-    image_shape: tuple[int, int]
-    angles: Float64Array
-    detectors: int
-    spacing: float
-    center: float
-
-    def axis_shift(self, window: Window) -> Float64Array:
-        """(angles,) t of the window's centre, in pixels."""
-        rows, cols = self.image_shape
-        x = (window.left + window.right - cols) / 2
-        y = (rows - window.top - window.bottom) / 2
-        return x * np.cos(self.angles) + y * np.sin(self.angles)
 
 
 @dataclass(frozen=True)
@@ -57,21 +24,40 @@ class Footprint:
     width: int
 
 
-def block_footprint(geometry: ParallelGeometry, window: Window) -> Footprint:
-    """The footprint of a window of the image."""
-    height, width = window.shape
-    sin, cos = np.abs(np.sin(geometry.angles)), np.abs(np.cos(geometry.angles))
-    half = (height / 2 + REACH) * sin + (width / 2 + REACH) * cos
-    middle = geometry.axis_shift(window) / geometry.spacing + geometry.center
-    first = np.floor(middle - half / geometry.spacing).astype(np.intp)
-    last = np.ceil(middle + half / geometry.spacing).astype(np.intp)
-    count = min(int((last - first).max()) + 1, geometry.detectors)
-    return Footprint(np.clip(first, 0, geometry.detectors - count), count)
+def block_footprint(geometry: Geometry, window: Window) -> Footprint:
+    """The footprint of a window of the image, as narrow as all its angles allow."""
+    first, last = _ends(geometry, window)
+    return _footprint(first, int((last - first).max()) + 1, geometry.detectors)
 
 
-def ray_vectors(geometry: ParallelGeometry, window: Window, footprint: Footprint) -> Float64Array:
-    """ASTRA's `parallel_vec` rows (angles, 6): ray, detector centre, detector step, with the window at the origin."""
-    sin, cos = np.sin(geometry.angles), np.cos(geometry.angles)
-    middle = footprint.start + (footprint.width - 1) / 2
-    t = (middle - geometry.center) * geometry.spacing - geometry.axis_shift(window)
-    return np.stack([sin, -cos, t * cos, t * sin, geometry.spacing * cos, geometry.spacing * sin], axis=1)
+def block_footprints(geometry: Geometry, grid: BlockGrid) -> list[Footprint]:
+    """Of all blocks. A fan's are equally wide, though blocks near the source throw wider shadows.
+
+    So starts run one way along a row of blocks, at the detector's ends too, as the gather of a residual expects.
+    """
+    ends = [_ends(geometry, grid.window(index)) for index in range(len(grid))]
+    widths = [int((last - first).max()) + 1 for first, last in ends]
+    if not isinstance(geometry, ParallelGeometry):
+        widths = [max(widths)] * len(widths)
+    pairs = zip(ends, widths, strict=True)
+    return [_footprint(first, width, geometry.detectors) for (first, _), width in pairs]
+
+
+def whole_window(geometry: Geometry) -> tuple[Window, Footprint]:
+    """The image as one window, and the detector as its footprint."""
+    rows, cols = geometry.image_shape
+    return Window(0, rows, 0, cols), Footprint(np.zeros(len(geometry.angles), np.intp), geometry.detectors)
+
+
+def _ends(geometry: Geometry, window: Window) -> tuple[IndexArray, IndexArray]:
+    """(angles,) twice: the first and the last detector that the window can reach: its corners' coordinates."""
+    x, y = centre_of(geometry.image_shape, window)
+    rows, cols = (side / 2 + REACH for side in window.shape)
+    corners = [geometry.coordinates(x + right * cols, y + up * rows) for right in (-1, 1) for up in (-1, 1)]
+    first, last = np.floor(np.min(corners, axis=0)), np.ceil(np.max(corners, axis=0))
+    return first.astype(np.intp), last.astype(np.intp)
+
+
+def _footprint(first: IndexArray, width: int, detectors: int) -> Footprint:
+    count = min(width, detectors)
+    return Footprint(np.clip(first, 0, detectors - count), count)

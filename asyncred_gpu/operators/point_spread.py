@@ -16,11 +16,13 @@ between the spokes of few angles, and steps there far too long.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import scipy.fft
 
 from ..blocks import FloatArray
-from .footprint import Float64Array, ParallelGeometry
+from .geometry import Float64Array, ParallelGeometry
 
 # B₃ reaches 2m from a ray through the origin, which is 2 pixels along the row or column that it crosses; and rounding.
 REACH = 3
@@ -49,10 +51,11 @@ def point_spread(geometry: ParallelGeometry, weights: Float64Array, shape: tuple
     rows, cols = shape
     y, x = (np.fft.fftfreq(side, 1 / side) for side in shape)
     found = np.zeros(shape)
-    for angle, weight in zip(geometry.angles, weights, strict=True):
+    spacings = np.broadcast_to(np.abs(geometry.spacing), geometry.angles.shape)
+    for angle, weight, spacing in zip(geometry.angles, weights, spacings, strict=True):
         cos, sin = np.cos(angle), np.sin(angle)
         widest = max(abs(cos), abs(sin))
-        value = weight / (widest * geometry.spacing)
+        value = weight / (widest * spacing)
         along_rows = abs(cos) > abs(sin)
         # On each line of offsets, the few around where x·cos θ − y·sin θ = 0 (rows count down, y up).
         lines, ratio = (y, sin / cos) if along_rows else (x, cos / sin)
@@ -68,12 +71,17 @@ def point_spread(geometry: ParallelGeometry, weights: Float64Array, shape: tuple
     return found
 
 
-def symbol(geometry: ParallelGeometry, weights: Float64Array, block_shape: tuple[int, int]) -> FloatArray:
-    """ĥ ≥ 0, the real half spectrum of h·Λ on the padded grid: (padded rows, padded cols // 2 + 1)."""
+def symbol(beams: Sequence[ParallelGeometry], weights: Float64Array, block_shape: tuple[int, int]) -> FloatArray:
+    """ĥ ≥ 0, the real half spectrum of h·Λ on the padded grid: (padded rows, padded cols // 2 + 1).
+
+    Args:
+        beams: what the scan looks like from several places of the image; their mean counts.
+    """
     shape = padded_shape(block_shape)
     rows, cols = (
         np.maximum(1 - np.abs(np.fft.fftfreq(padded, 1 / padded)) / side, 0)
         for padded, side in zip(shape, block_shape, strict=True)
     )
-    spectrum = scipy.fft.rfft2(point_spread(geometry, weights, shape) * np.outer(rows, cols)).real
+    spread = sum(point_spread(beam, weights, shape) for beam in beams) / len(beams)
+    spectrum = scipy.fft.rfft2(spread * np.outer(rows, cols)).real
     return np.asarray(np.maximum(spectrum, 0), np.float32)

@@ -1,4 +1,4 @@
-"""Parallel-beam CT, block by block: A x is the sinogram of line integrals.
+"""CT with a parallel or a fan beam, block by block: A x is the sinogram of line integrals.
 
 A is defined as Σ_i A_i x_i, each A_i Joseph's projector (ours or ASTRA's `linear`) on the block's window and footprint:
 one and the same operator for data, solver and metrics (ASTRA adds up ray positions in float32, so its projection of the
@@ -8,7 +8,7 @@ Source: Joseph, IEEE TMI 1982; van Aarle et al., Optics Express 2016 (ASTRA).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -20,23 +20,20 @@ from ..kernels.launch import Kernels
 from ..preconditioner import Filter, Preconditioning, preconditioned_norm
 from .astra_device import AstraOnDevice
 from .astra_projectors import AstraProjector
+from .astra_rays import astra_rays, from_astra
 from .base import WindowProjector
-from .checks import (
-    check_angles,
-    check_center,
-    check_image_shape,
-    check_projector,
-    check_shape,
-    check_spacing,
-    check_weights,
-)
+from .checks import check_projector, check_shape, check_weights
 from .device import DeviceNeeds, DeviceOperator, Scene
-from .footprint import Footprint, ParallelGeometry, block_footprint, ray_vectors
-from .joseph import JosephProjector, Scratch, ray_fans
+from .footprint import Footprint, block_footprints
+from .geometry import FanGeometry, Geometry, ParallelGeometry, centre_of
+from .joseph import JosephProjector, Scratch
 from .point_spread import padded_shape, symbol
 from .power import largest_eigenvalue
 from .radon_device import JosephOnDevice, joseph_needs
 from .ramp import ramp_filtered
+from .ray_tables import ray_table
+from .rebin import rebinned
+from .scan import check_fan, scan_geometry
 from .shares import CompiledGather, Gather
 from .starts import check_start, fitted
 from .threads import in_order
@@ -45,10 +42,12 @@ from .whole_device import WholeImage
 START_KINDS = ("auto", "fbp", "adjoint", "zeros")
 # A scaled minibatch's Lipschitz constant depends on the draw: this many draws are measured, the largest counts.
 MINIBATCH_DRAWS = 3
+# A fan looks a little different from every block; its point spread is the mean over this many.
+BEAMS = 16
 
 
 class RadonCT:
-    """A parallel-beam CT scan of one slice, and the data term g(x) = ½‖A x − y‖²_W / ‖A‖².
+    """A CT scan of one slice, and the data term g(x) = ½‖A x − y‖²_W / ‖A‖²; a parallel beam, or a fan.
 
     Args:
         sinogram: (angles, detectors) line integrals, one unit = one pixel; numpy, torch or CuPy.
@@ -57,8 +56,10 @@ class RadonCT:
             and pixel coordinates count from the middle of the first one, and row 0 is on top. (scikit-image's `radon`
             turns the same way, about an axis half a pixel off the middle for even sizes.)
         image_shape: (rows, cols) of unit pixels, centred on the rotation axis.
-        detector_spacing: distance of two detectors, in pixels.
-        center: detector coordinate of the rotation axis, in detectors; None: (detectors − 1)/2.
+        detector_spacing: distance of two detectors, in pixels; of a fan beam on the detector, not on the axis. One
+            number, or (angles,).
+        center: detector coordinate of the rotation axis, in detectors; None: (detectors − 1)/2. One number, or
+            (angles,), where projections are shifted.
         weights: statistical weights of the rays, (angles, detectors) ≥ 0, or None for 1.
         projector: "joseph" (ours, compiled once by the machine's C++ compiler), "astra" (ASTRA's `linear` on the CPU),
             or "auto": "joseph" where there is a compiler, else "astra". The attribute `projector` says which it is.
@@ -66,6 +67,11 @@ class RadonCT:
             projector isn't the adjoint (14 % off on noise; far more if detector_spacing isn't 1), so a run settles
             near a solution of G(x) = 0, not on it.
         normalize: divide the data term by its Lipschitz constant, so that L = 1 and τ has no units.
+        detector_tilt: angle between the row of detectors and the plane square to the beam, in radians, turned as θ is,
+            about where the axis falls; one number, or (angles,).
+        source_distance, detector_distance: of a fan beam with a flat detector: from the rotation axis to the source and
+            to the detector, in pixels. The source is at (sin θ, −cos θ)·source_distance, as in ASTRA's `fanflat`.
+            None: a parallel beam.
     Raises:
         ValueError, TypeError: input that can't be, with what was found and what to do.
 
@@ -80,22 +86,64 @@ class RadonCT:
         sinogram: Any,
         angles: Any,
         image_shape: tuple[int, int],
-        detector_spacing: float = 1.0,
-        center: float | None = None,
+        detector_spacing: Any = 1.0,
+        center: Any = None,
         weights: Any = None,
         projector: str = "auto",
         normalize: bool = True,
+        *,
+        detector_tilt: Any = 0.0,
+        source_distance: float | None = None,
+        detector_distance: float | None = None,
+    ) -> None:
+        values = as_numpy(sinogram, "sinogram", 2)
+        beam = (detector_spacing, center, detector_tilt, source_distance, detector_distance)
+        geometry = scan_geometry(image_shape, angles, (len(values), values.shape[1]), *beam)
+        self._take(sinogram, values, geometry, weights, projector, normalize)
+
+    @classmethod
+    def from_astra(
+        cls,
+        sinogram: Any,
+        proj_geom: Mapping[str, Any],
+        vol_geom: Mapping[str, Any],
+        weights: Any = None,
+        projector: str = "auto",
+        normalize: bool = True,
+    ) -> Self:
+        """A scan that ASTRA's geometries describe.
+
+        Args:
+            proj_geom: `parallel`, `parallel_vec`, `fanflat` or `fanflat_vec`, as astra.create_proj_geom makes it.
+            vol_geom: unit pixels about the origin, as astra.create_vol_geom(rows, cols) makes it.
+            sinogram, weights, projector, normalize: as of the class.
+        Raises:
+            ValueError, TypeError: input that can't be, with what was found and what to do.
+        """
+        values = as_numpy(sinogram, "sinogram", 2)
+        geometry = from_astra(proj_geom, vol_geom)
+        expected = (len(geometry.angles), geometry.detectors)
+        if values.shape != expected:
+            raise ValueError(
+                f"sinogram is {values.shape}, proj_geom has {expected} (angles, detectors). Pass what belongs."
+            )
+        if isinstance(geometry, FanGeometry):
+            check_fan(geometry)
+        made = object.__new__(cls)
+        made._take(sinogram, values, geometry, weights, projector, normalize)
+        return made
+
+    def _take(
+        self,
+        sinogram: Any,
+        values: FloatArray,
+        geometry: Geometry,
+        weights: Any,
+        projector: str,
+        normalize: bool,
     ) -> None:
         self._convert = converter_like(sinogram)
-        self.sinogram = as_numpy(sinogram, "sinogram", 2)
-        detectors = self.sinogram.shape[1]
-        self.geometry = ParallelGeometry(
-            image_shape=check_image_shape(image_shape),
-            angles=check_angles(angles, len(self.sinogram)),
-            detectors=detectors,
-            spacing=check_spacing(detector_spacing),
-            center=check_center(center, detectors),
-        )
+        self.sinogram, self.geometry = values, geometry
         self.weights = check_weights(weights, self.sinogram.shape)
         self.projector = check_projector(projector)
         self._astra_on_device = projector == "astra"  # "auto" may have taken ASTRA for want of a compiler
@@ -108,7 +156,7 @@ class RadonCT:
 
     def _set_grid(self, grid: BlockGrid) -> None:
         self.grid = grid
-        self._footprints = [block_footprint(self.geometry, grid.window(index)) for index in range(len(grid))]
+        self._footprints = block_footprints(self.geometry, grid)
         # Of this grid and in this process; each is made when it is first needed.
         self._projectors: dict[int, WindowProjector] = {}
         self._scratch = Scratch()
@@ -144,17 +192,9 @@ class RadonCT:
             indices: (n,) of the angles, in any order.
         """
         weights = None if self.weights is None else self.weights[indices]
-        g = self.geometry
-        other = type(self)(
-            self.sinogram[indices],
-            g.angles[indices],
-            g.image_shape,
-            g.spacing,
-            g.center,
-            weights,
-            self.projector,
-            self.normalize,
-        )
+        other = object.__new__(type(self))
+        geometry = self.geometry.of_angles(indices)
+        other._take(self.sinogram, self.sinogram[indices], geometry, weights, self.projector, self.normalize)
         other._convert, other._astra_on_device = self._convert, self._astra_on_device
         return other.with_blocks(self.grid)
 
@@ -207,9 +247,9 @@ class RadonCT:
     def _make_projector(self, index: int) -> WindowProjector:
         window, footprint = self.grid.window(index), self._footprints[index]
         if self.projector == "joseph":
-            fans = ray_fans(self.geometry, window, footprint)
-            return JosephProjector(window.shape, footprint.width, fans, self._scratch)
-        return AstraProjector(window, footprint, ray_vectors(self.geometry, window, footprint))
+            rays = ray_table(self.geometry, window, footprint)
+            return JosephProjector(window.shape, footprint.width, rays, self._scratch)
+        return AstraProjector(window, astra_rays(self.geometry, window, footprint))
 
     def forward_block(self, index: int, pixels: FloatArray, *, out: FloatArray) -> FloatArray:
         """Share of block `index` in the sinogram: s_i = A_i x_i.
@@ -330,12 +370,22 @@ class RadonCT:
         return np.arange(self.measurements)[:, None], footprint.start[:, None] + np.arange(footprint.width)
 
     def fbp(self) -> FloatArray:
-        """Filtered back-projection with the Ram-Lak filter: (rows, cols), attenuation a pixel.
+        """Filtered back-projection with the Ram-Lak filter: (rows, cols), attenuation a pixel; of a fan beam rebinned.
 
-        Source: Kak and Slaney, Principles of Computerized Tomographic Imaging, 1988, section 3.3.
+        Source: Kak and Slaney, Principles of Computerized Tomographic Imaging, 1988, sections 3.3 and 3.4.3.
         """
-        filtered = ramp_filtered(self.sinogram, self.geometry.angles, self.geometry.spacing)
-        return self.adjoint(filtered)
+        if isinstance(self.geometry, FanGeometry):
+            return self._parallel_twin(self.geometry).fbp()
+        return self.adjoint(ramp_filtered(self.sinogram, self.geometry.angles))
+
+    def _parallel_twin(self, geometry: FanGeometry) -> RadonCT:
+        """The scan that a parallel beam would have made, where this one is computed."""
+        sinogram, parallel = rebinned(self.sinogram, geometry)
+        twin = object.__new__(RadonCT)
+        twin._take(sinogram, sinogram, parallel, None, self.projector, self.normalize)
+        if self._whole is not None:
+            twin._whole = self._whole.of(twin.geometry)
+        return twin
 
     def start(self, kind: str) -> FloatArray:
         """A start image: "fbp" (also "auto"), "adjoint" (Aᵀy scaled to fit y best), or "zeros"."""
@@ -351,8 +401,8 @@ class RadonCT:
     def fingerprint(self) -> str:
         """A checksum of the measurements and the geometry."""
         g = self.geometry
-        numbers = np.array([g.spacing, g.center, self.normalize, self.projector == "joseph"], np.float64)
-        return checksum(self.sinogram, g.angles, numbers, *(() if self.weights is None else (self.weights,)))
+        numbers = np.array([self.normalize, self.projector == "joseph"], np.float64)
+        return checksum(self.sinogram, numbers, *g.arrays(), *(() if self.weights is None else (self.weights,)))
 
     @property
     def details(self) -> dict[str, Any]:
@@ -396,10 +446,12 @@ class RadonCT:
 
     def _block_key(self, index: int) -> Any:
         window, width = self.grid.window(index), self._footprints[index].width
-        # Without weights, blocks of one shape that the detector sees whole differ by a shift only.
-        shift = np.abs(self.geometry.axis_shift(window)) / self.geometry.spacing + width / 2
-        room = min(self.geometry.center, self.geometry.detectors - 1 - self.geometry.center)
-        return window.shape if self.weights is None and float(shift.max()) < room else window
+        # Of a parallel beam, blocks of one shape that the detector sees whole differ by a shift only without weights.
+        if self.weights is not None or not isinstance(self.geometry, ParallelGeometry):
+            return window
+        middle = self.geometry.coordinates(*centre_of(self.geometry.image_shape, window))
+        whole = (middle > width / 2) & (middle < self.geometry.detectors - 1 - width / 2)
+        return window.shape if whole.all() else window
 
     def _largest_of_block(self, index: int) -> float:
         pixels = np.ones(self.grid.window(index).shape, np.float32)
@@ -428,7 +480,7 @@ class RadonCT:
         """From the beam's point spread, one for all blocks; a ray's weight is taken for its angle's mean."""
         angle_means = np.ones(self.measurements) if self.weights is None else self.weights.mean(axis=1, dtype=float)
         shape = self.grid.block_shape
-        spectrum = np.float32(self.scale) * symbol(self.geometry, angle_means, shape)
+        spectrum = np.float32(self.scale) * symbol(self._beams(), angle_means, shape)
         found = Filter.of(spectrum, tau, padded_shape(shape), shared)
         normal = self._normal_of_block if self._whole is None else self._normal_of_block_on_device
 
@@ -441,6 +493,13 @@ class RadonCT:
             return self._constant(("preconditioned", tau, shared, shape, self._block_key(index)), lambda: norm(index))
 
         return Preconditioning(found, remembered)
+
+    def _beams(self) -> list[ParallelGeometry]:
+        """What the scan looks like from the middle of blocks, a few of many."""
+        if isinstance(self.geometry, ParallelGeometry):
+            return [self.geometry]
+        blocks = np.unique(np.linspace(0, len(self.grid) - 1, BEAMS).round().astype(int))
+        return [self.geometry.seen_from(*centre_of(self.image_shape, self.grid.window(int(i)))) for i in blocks]
 
     def minibatch_factor(self, count: int) -> float:
         """The Lipschitz constant of a scaled minibatch of `count` random angles over L, the largest of a few draws."""
@@ -459,17 +518,13 @@ class RadonCT:
 
 
 def project(
-    image: Any,
-    angles: Any,
-    detectors: int,
-    detector_spacing: float = 1.0,
-    center: float | None = None,
+    image: Any, angles: Any, detectors: int, detector_spacing: Any = 1.0, center: Any = None, **beam: Any
 ) -> FloatArray:
     """The sinogram of an image, A x = Σ A_i x_i: (rows, cols) → (angles, detectors).
 
-    Args: as for `RadonCT`; `detectors` is their number.
+    Args: as for `RadonCT`, with detector_tilt, source_distance and detector_distance; `detectors` is their number.
     """
     pixels = as_numpy(image, "image", 2)
     empty = np.zeros((len(angles), detectors), np.float32)
     rows, cols = pixels.shape
-    return RadonCT(empty, angles, (rows, cols), detector_spacing, center).forward(pixels)
+    return RadonCT(empty, angles, (rows, cols), detector_spacing, center, **beam).forward(pixels)

@@ -16,8 +16,9 @@ from torch import Tensor
 from ..blocks import BlockGrid, FloatArray
 from ..kernels.launch import TASK, as_bytes
 from .device import Batch, DeviceNeeds, Job, Scene
-from .footprint import Footprint, ParallelGeometry
-from .joseph import RAY_FAN, ray_fans
+from .footprint import Footprint
+from .geometry import Geometry
+from .ray_tables import beam_of, bytes_an_angle, ray_table
 
 # A gradient in this many parts: one thread a pixel alone would leave most of a large GPU idle.
 PARTS = 8
@@ -31,7 +32,7 @@ class JosephOnDevice:
 
     def __init__(
         self,
-        geometry: ParallelGeometry,
+        geometry: Geometry,
         grid: BlockGrid,
         footprints: Sequence[Footprint],
         sinogram: FloatArray,
@@ -48,9 +49,10 @@ class JosephOnDevice:
         image, blocks = scene.image_table.copy(), scene.block_table.copy()
         image["angles"], image["detectors"] = angles, geometry.detectors
         blocks["width"] = [footprint.width for footprint in footprints]
-        fans = [ray_fans(geometry, grid.window(index), footprint) for index, footprint in enumerate(footprints)]
+        rays = [ray_table(geometry, grid.window(index), footprint) for index, footprint in enumerate(footprints)]
         self._image, self._blocks = as_bytes(image, scene.device), as_bytes(blocks, scene.device)
-        self._fans = as_bytes(np.stack(fans), scene.device)
+        self._rays = as_bytes(np.stack(rays), scene.device)
+        self._beam = beam_of(geometry)
         self._starts = self._moved(np.stack([footprint.start for footprint in footprints]).astype(np.int32))
         self._sinogram = self._moved(sinogram)
         self._weights = None if weights is None else self._moved(weights)
@@ -74,14 +76,22 @@ class JosephOnDevice:
 
     def gradient(self, batch: Batch) -> Job:
         return self._job(
-            *("adjoint", batch.gradient.numel(), self._image, self._blocks, self._fans, batch.tasks, batch.subset),
+            *(
+                f"adjoint{self._beam}",
+                batch.gradient.numel(),
+                self._image,
+                self._blocks,
+                self._rays,
+                batch.tasks,
+                batch.subset,
+            ),
             *(batch.size, batch.count, self._width, self.parts, batch.residual, batch.gradient),
         )
 
     def forward(self, batch: Batch, first: int, size: int) -> Job:
         part = slice(first, first + size)
         return self._job(
-            *("forward", size * self._angles * self._width, self._image, self._blocks, self._fans),
+            *(f"forward{self._beam}", size * self._angles * self._width, self._image, self._blocks, self._rays),
             *(self._scene.memory, batch.tasks[first * TASK.itemsize :], batch.slots[part], size, self._width),
             *(batch.pixels[part], batch.turned[part]),
         )
@@ -92,12 +102,12 @@ class JosephOnDevice:
 
 
 def joseph_needs(
-    geometry: ParallelGeometry, grid: BlockGrid, footprints: Sequence[Footprint], weighted: bool, count: int
+    geometry: Geometry, grid: BlockGrid, footprints: Sequence[Footprint], weighted: bool, count: int
 ) -> DeviceNeeds:
     """What a JosephOnDevice takes of the GPU's memory."""
     angles = len(geometry.angles)
-    fans = len(grid) * angles * (RAY_FAN.itemsize + np.dtype(np.int32).itemsize)
+    rays = len(grid) * angles * (bytes_an_angle(geometry) + np.dtype(np.int32).itemsize)
     measured = (2 if weighted else 1) * 4 * angles * geometry.detectors
     width = max(footprint.width for footprint in footprints)
     height, cols = grid.block_shape
-    return DeviceNeeds(tables=fans + measured, floats=count * width + min(PARTS, angles) * height * cols)
+    return DeviceNeeds(tables=rays + measured, floats=count * width + min(PARTS, angles) * height * cols)

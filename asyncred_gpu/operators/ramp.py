@@ -9,32 +9,33 @@ from __future__ import annotations
 import numpy as np
 
 from ..blocks import FloatArray
-from .footprint import Float64Array
+from .geometry import Float64Array
 
 
-def ramp_filtered(sinogram: FloatArray, angles: Float64Array, spacing: float) -> FloatArray:
+def ramp_filtered(sinogram: FloatArray, angles: Float64Array) -> FloatArray:
     """The sinogram, filtered and weighted so that its plain back-projection is the image.
 
     Args:
         sinogram: (angles, detectors) line integrals.
         angles: (angles,) radians.
-        spacing: distance of two detectors, in pixels.
+
+    The detectors' spacing cancels: the kernel has 1/spacing², the convolution's integral dt, and the adjoint hands a
+    pixel 1/spacing of a ray.
     """
     detectors = sinogram.shape[1]
     size = 1 << (2 * detectors - 1).bit_length()
-    response = np.fft.rfft(ramp_kernel(size, spacing)).real
+    response = np.fft.rfft(ramp_kernel(size)).real
     filtered = np.fft.irfft(np.fft.rfft(sinogram, size, axis=1) * response, size, axis=1)[:, :detectors]
-    # A ray every `spacing` pixels: the adjoint hands a pixel 1/spacing of a ray, and the convolution integral has dt.
-    return np.asarray(filtered * spacing**2 * angle_weights(angles)[:, None], np.float32)
+    return np.asarray(filtered * angle_weights(angles)[:, None], np.float32)
 
 
-def ramp_kernel(size: int, spacing: float) -> Float64Array:
-    """h(n·spacing) for n = 0 … size/2 and, wrapped around, for negative n."""
+def ramp_kernel(size: int) -> Float64Array:
+    """h(n) for n = 0 … size/2 and, wrapped around, for negative n."""
     distance = np.minimum(np.arange(size), size - np.arange(size))
     kernel = np.zeros(size)
-    kernel[0] = 1 / (4 * spacing**2)
+    kernel[0] = 1 / 4
     odd = distance % 2 == 1
-    kernel[odd] = -1 / (np.pi * distance[odd] * spacing) ** 2
+    kernel[odd] = -1 / (np.pi * distance[odd]) ** 2
     return kernel
 
 

@@ -1,6 +1,7 @@
 """A and Aᵀ of the whole image on a GPU, for what comes before a run: the start image and the Lipschitz constants.
 
-Kernels project.cu and backproject.cu; `forward` and `adjoint` take numpy, so that RadonCT needn't know where they run.
+Kernels project.cu and backproject.cu, or those of a fan beam; `forward` and `adjoint` take numpy, so that RadonCT
+needn't know where they run.
 """
 
 from __future__ import annotations
@@ -9,20 +10,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..blocks import FloatArray, Window
+from ..blocks import FloatArray
 from ..kernels.launch import Kernels, as_bytes
-from .footprint import Footprint, ParallelGeometry
-from .joseph import ray_fans
+from .footprint import whole_window
+from .geometry import Geometry
+from .ray_tables import beam_of, ray_table
 
 
 class WholeImage:
     """A matched pair for the whole image and detector. Owns its table of rays, on the device."""
 
-    def __init__(self, geometry: ParallelGeometry, kernels: Kernels, device: torch.device) -> None:
+    def __init__(self, geometry: Geometry, kernels: Kernels, device: torch.device) -> None:
         self._sizes = (len(geometry.angles), geometry.detectors, *geometry.image_shape)
         self._kernels = kernels
         self._device = device
-        self._fans = as_bytes(ray_fans(geometry, *whole_window(geometry)), device)
+        self._beam = beam_of(geometry)
+        self._rays = as_bytes(ray_table(geometry, *whole_window(geometry)), device)
+
+    def of(self, geometry: Geometry) -> WholeImage:
+        """The same of another scan, on this device."""
+        return WholeImage(geometry, self._kernels, self._device)
 
     def forward(self, image: FloatArray) -> FloatArray:
         """A x: (rows, cols) → (angles, detectors)."""
@@ -42,7 +49,7 @@ class WholeImage:
 
     def _launch(self, kernel: str, source: Tensor, shape: tuple[int, ...]) -> Tensor:
         out = torch.empty(shape, dtype=torch.float32, device=self._device)
-        self._kernels.launch(kernel, out.numel(), self._fans, source, *self._sizes, out)
+        self._kernels.launch(kernel + self._beam, out.numel(), self._rays, source, *self._sizes, out)
         return out
 
     def _moved(self, array: FloatArray) -> Tensor:
@@ -52,9 +59,3 @@ class WholeImage:
 def _numpy(tensor: Tensor) -> FloatArray:
     found: FloatArray = tensor.cpu().numpy()
     return found
-
-
-def whole_window(geometry: ParallelGeometry) -> tuple[Window, Footprint]:
-    """The image as one window, and the detector as its footprint."""
-    rows, cols = geometry.image_shape
-    return Window(0, rows, 0, cols), Footprint(np.zeros(len(geometry.angles), np.intp), geometry.detectors)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import scipy.fft
 
-from asyncred_gpu.operators.footprint import ParallelGeometry
+from asyncred_gpu.operators.geometry import ParallelGeometry
 from asyncred_gpu.operators.point_spread import padded_shape, symbol
 
 from .problem import Image, Problem
@@ -26,7 +26,7 @@ def cone_filter(problem: Problem, scale: float, tau: float, cores: int) -> Calla
     size = problem.size
     geometry = ParallelGeometry((size, size), problem.angles, problem.detectors, 1.0, (problem.detectors - 1) / 2)
     shape = padded_shape((size, size))
-    curvature = np.float32(scale) * symbol(geometry, np.ones(len(problem.angles)), (size, size)) + np.float32(tau)
+    curvature = np.float32(scale) * symbol([geometry], np.ones(len(problem.angles)), (size, size)) + np.float32(tau)
     inverse = 1 / curvature
 
     def filtered(image: Image) -> Image:

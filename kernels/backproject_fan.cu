@@ -1,0 +1,7 @@
+// The adjoint for the whole image as one window, of a fan beam: projections.h.
+#include "projections.h"
+
+KERNEL backproject_fan(const FanRays *rays, const float *sinogram, int angles, int detectors, int rows, int cols,
+                       float *image) {
+    backproject_whole(rays, sinogram, angles, detectors, rows, cols, image);
+}

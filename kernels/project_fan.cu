@@ -1,0 +1,7 @@
+// The sinogram of the whole image as one window, of a fan beam: projections.h.
+#include "projections.h"
+
+KERNEL project_fan(const FanRays *rays, const float *image, int angles, int detectors, int rows, int cols,
+                   float *sinogram) {
+    project_whole(rays, image, angles, detectors, rows, cols, sinogram);
+}
