@@ -67,6 +67,9 @@ def needs_gpu(count: int = 1) -> Callable[[Any], Any]:
     return mark
 
 
+BEAM = ("detector_spacing", "center", "detector_tilt", "source_distance", "detector_distance")
+
+
 def half_turn(count: int, start: float = 0.0) -> np.ndarray:
     return start + np.linspace(0, np.pi, count, endpoint=False)
 
@@ -105,15 +108,19 @@ class LinearResidual(torch.nn.Module):
 
 
 def small_scan(
-    size: int = 48, angles: int = 24, noise: float = 0.0, block: int | None = None, **options: object
+    size: int = 48, angles: int = 24, noise: float = 0.0, block: int | None = None, fan: bool = False, **options: Any
 ) -> tuple[RadonCT, np.ndarray]:
-    """A scan of blobs and the blobs themselves."""
-    image = blobs(size, size)
+    """A scan of blobs and the blobs themselves; that of a fan takes a turn."""
+    image, views = blobs(size, size), half_turn(angles)
     detectors = int(np.ceil(size * np.sqrt(2)))
-    sinogram = project(image, half_turn(angles), detectors)
+    if fan:
+        beam = dict(detector_spacing=1.6, source_distance=2.0 * size, detector_distance=0.8 * size)
+        views, detectors, options = 2 * views, int(1.6 * size), options | beam
+    rays = {name: options[name] for name in BEAM if name in options}
+    sinogram = project(image, views, detectors, **rays)
     if noise:
         sinogram = sinogram + noise * np.random.default_rng(1).standard_normal(sinogram.shape).astype(np.float32)
-    scan = RadonCT(sinogram, half_turn(angles), (size, size), **options)  # type: ignore[arg-type]
+    scan = RadonCT(sinogram, views, (size, size), **options)
     return (scan if block is None else scan.with_blocks(BlockGrid((size, size), (block, block)))), image
 
 

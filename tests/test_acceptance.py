@@ -433,7 +433,7 @@ def test_the_sections_of_a_whole_and_a_quick_run():
     whole, quick = (make_sections(Plan(None, ROOT, quick)) for quick in (False, True))
     names = [section.name for section in whole]
     assert names == [section.name for section in quick] and len(set(names)) == len(names)
-    for name in ("environment", "GPU tests", "replay, 800²", "compute-sanitizer", "time to SNR", "peak memory"):
+    for name in ("environment", "GPU tests", "replay, fan beam", "compute-sanitizer", "time to SNR", "peak memory"):
         assert name in names
     assert names.index("conv roofline") < names.index("chain") < names.index("time to SNR")
     assert [section.name for section in whole if not section.needs_gpu] == [
@@ -630,6 +630,14 @@ def case():
     operator = RadonCT(scan.sinogram, scan.geometry.angles, (24, 24), projector="auto")
     start = operator.fbp()
     return Case("24²", operator, small_network(0, 2, 4), start, truth, intensity_scale_of(start))
+
+
+@needs_compiler
+def test_the_fan_is_the_small_problem_seen_otherwise():
+    cases = Cases()
+    fan, small = cases.fan, cases.small
+    assert fan.truth is small.truth and fan.operator.measurements == 90
+    assert snr(fan.start, fan.truth) > 15 and fan.operator.geometry.coordinates(181, 0).min() > 0
 
 
 @pytest.fixture(scope="module")

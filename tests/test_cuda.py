@@ -49,6 +49,8 @@ VARIANTS = {
     "no data updates": {"data_updates": 0},
     "no data updates, momentum, nonnegative": {"data_updates": 0, "momentum": 0.5, "nonnegative": True},
     "data updates, the block's step": {"data_updates": 2, "step": "block", "momentum": 0.5, "nonnegative": True},
+    "fan beam": {"fan": True, "momentum": 0.3},
+    "fan beam, ragged, minibatch": {"fan": True, "block_shape": (7, 9), "minibatch": 3, "blocks_per_launch": 2},
     "plug and play": {"prior": "pnp", "data_updates": 2},
     "plug and play, ragged, several": {
         **{"prior": "pnp", "block_shape": (9, 7), "blocks_per_launch": 2, "num_workers": 2, "minibatch": 5},
@@ -64,8 +66,8 @@ VARIANTS = {
 }
 
 
-def problem(network=None, weights=False, projector="auto", **options):
-    scan, image = small_scan(size=24, angles=8, noise=0.5, projector=projector)
+def problem(network=None, weights=False, projector="auto", fan=False, **options):
+    scan, image = small_scan(size=24, angles=8, noise=0.5, projector=projector, fan=fan)
     if weights:
         rays = np.random.default_rng(4).uniform(0.5, 1.5, scan.sinogram.shape)
         scan = type(scan)(scan.sinogram, scan.geometry.angles, scan.image_shape, weights=rays)

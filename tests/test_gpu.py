@@ -36,8 +36,8 @@ def make_device(kind, index=0):
     return SimulatedDevice(Machine(POLICIES["any"](0)), index, HostKernels())
 
 
-def problem(**options):
-    scan, image = small_scan(size=96, angles=30, noise=0.5)
+def problem(fan=False, **options):
+    scan, image = small_scan(size=96, angles=30, noise=0.5, fan=fan)
     settings = {"block_shape": (28, 36), "num_workers": 3, "precision": "float32", "seed": 3}
     settings["data_updates"] = 1  # so that 60 updates have two groups that ask the denoiser
     return GpuAsyncRED(scan, small_network(0, depth=4, channels=16), **settings | options), image
@@ -136,7 +136,11 @@ WITHOUT = {"data_updates": 0}
 PNP = {"prior": "pnp", "momentum": 0}
 
 
+FAN = {"fan": True}
+
+
 CASES = [(1, {}), (3, {}), (1, FILTERED), (3, FILTERED), (1, WITHOUT), (3, FILTERED | WITHOUT), (2, FILTERED | PNP)]
+CASES += [(2, FAN | FILTERED), (1, FAN), (3, FAN | FILTERED | WITHOUT)]
 
 
 @pytest.mark.parametrize(

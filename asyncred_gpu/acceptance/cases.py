@@ -14,12 +14,15 @@ from ..denoiser import DenoiserSettings, load_denoiser, resolve_halo
 from ..experiments import Problem, retina_problem
 from ..models import DnCNN
 from ..operators.base import BlockOperator
-from ..operators.radon import RadonCT
+from ..operators.radon import RadonCT, project
 from ..runtime.base import WorkerSetup
 from ..solver import intensity_scale_of
 from .sections import Findings
 
 TAU = 0.02
+# In pixels: the image's diagonal is 362.
+FAN = {"source_distance": 512.0, "detector_distance": 256.0}
+FAN_DETECTORS, FAN_SPACING = 420, 1.5
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def make_case(name: str, problem: Problem, network: nn.Module) -> Case:
 
 
 class Cases:
-    """Both problems, each made when it is first asked for."""
+    """The problems, each made when it is first asked for."""
 
     @cached_property
     def network(self) -> DnCNN:
@@ -66,6 +69,15 @@ class Cases:
     def small(self) -> Case:
         """256², 60 angles."""
         return make_case("256²", retina_problem(256, 60), self.network)
+
+    @cached_property
+    def fan(self) -> Case:
+        """The same image by a fan beam of 90 views over a turn."""
+        truth, angles, beam = self.small.truth, np.linspace(0, 2 * np.pi, 90, endpoint=False), FAN
+        sinogram = project(truth, angles, FAN_DETECTORS, FAN_SPACING, **beam)
+        operator = RadonCT(sinogram, angles, truth.shape, FAN_SPACING, projector="joseph", **beam)
+        start = operator.fbp()
+        return Case("256², fan", operator, self.network, start, truth, intensity_scale_of(start))
 
     @cached_property
     def large(self) -> Case:

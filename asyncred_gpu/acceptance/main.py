@@ -132,6 +132,7 @@ def _checks(plan: Plan) -> list[Section]:
         Section("fixed point, 256²", lambda findings: fixed(findings, case=cases.small), most=40, least=10),
         Section("fixed point, 800²", lambda findings: large(findings, case=cases.large), most=80, least=10),
         Section("replay, 256²", lambda findings: replay(findings, case=cases.small, side=64, sweeps=4), most=30),
+        Section("replay, fan beam", lambda findings: replay(findings, case=cases.fan, side=64, sweeps=4), most=30),
         Section("replay, 800²", lambda findings: replay(findings, case=cases.large, side=200, sweeps=3), most=40),
         Section(
             "ordered runs",
