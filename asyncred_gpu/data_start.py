@@ -5,12 +5,16 @@
 Block updates alone would meet the data, too; but each by itself misplaces what the rays don't tell apart, which only τ
 brings back. Conjugate gradients of the whole image move nothing that the rays don't see. P of every block
 (preconditioner.py) takes the scan's blurring out of them. Source: Hestenes and Stiefel, J. Res. NBS 1952.
+
+Where x₀ is FBP, it is blurred first: what FBP makes of noise and of missing angles lies where the rays see little, so
+that conjugate gradients leave it as it is; what it had right they bring back.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
 
 from .blocks import BlockGrid, FloatArray
 from .operators.base import BlockOperator
@@ -19,6 +23,9 @@ from .preconditioner import BlockPreconditioner, Filter
 # On the retina (256², 60 angles; 800², 90 angles; τ = 0.0025) ‖∇‖ is 0.002 and 0.004 of the start's after six, and the
 # SNR within 0.07 dB of the solution's. Without P: 0.04 and 0.07, and 1.5 and 2.3 dB below.
 ITERATIONS = 6
+# Standard deviation in pixels. SNR in dB after a sweep, without and with it: the retina (800²) from 180 angles 38.15
+# and 38.74, from 90 33.96 and 34.38, with noise of 45 dB 21.13 and 23.82; from 90 views of a fan (400²) 25.56, 28.80.
+BLUR = 1.5
 
 
 def meet_data(
@@ -61,6 +68,14 @@ def meet_data(
         found += length * direction
         residual -= length * curved
     return found
+
+
+def blurred(image: FloatArray, blur: float, mask: FloatArray | None) -> FloatArray:
+    """By a Gaussian, zero outside the mask."""
+    if not blur:
+        return image
+    found: FloatArray = gaussian_filter(image, blur)
+    return found if mask is None else found * mask
 
 
 class _EveryBlock:

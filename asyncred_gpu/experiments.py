@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage import color, data, transform
 
+from .beam import Beam, aligned, fan_center
 from .io import Reading, Scan, estimate_center, read_scan
 from .operators.radon import RadonCT, project
 
@@ -23,14 +24,20 @@ Angles = NDArray[np.float64]
 
 CROP = 800
 SMALLEST_SIZE, LARGEST_SIZE = 32, 16384
+PARALLEL = Beam()
 
 
 @dataclass(frozen=True)
 class Views:
-    """Projections and their angles."""
+    """Projections, their angles, and how their rays run."""
 
     sinogram: Image  # (angles, detectors)
     angles: Angles
+    beam: Beam = PARALLEL
+
+    def of(self, chosen: NDArray[np.bool_]) -> Views:
+        """Some of them."""
+        return Views(self.sinogram[chosen], self.angles[chosen], self.beam.kept(chosen))
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,14 @@ class Problem:
     def operator(self, normalize: bool = True) -> RadonCT:
         """The data term."""
         views = self.measured
-        return RadonCT(views.sinogram, views.angles, self.image_shape, center=self.center, normalize=normalize)
+        beam = views.beam.arguments(self.center)
+        return RadonCT(views.sinogram, views.angles, self.image_shape, normalize=normalize, **beam)
+
+    def offsets(self, views: Views) -> Angles:
+        """(angles, detectors): how far every ray passes the axis, in pixels."""
+        return np.abs(
+            views.beam.geometry(self.image_shape, views.angles, views.sinogram.shape[1], self.center).offsets()
+        )
 
     def wanted(self, image: Image) -> Image:
         """The image without its padding."""
@@ -67,8 +81,8 @@ class Problem:
         """
         measured = self.measured.sinogram.astype(np.float64)
         reach = min(self.image_shape) / 2 if circle else math.hypot(*self.image_shape) / 2
-        outside = np.abs(np.arange(measured.shape[1]) - self.center) > reach
-        return float(np.sum(measured[:, outside] ** 2) / max(np.sum(measured**2), np.finfo(float).tiny))
+        outside = self.offsets(self.measured) > reach
+        return float(np.sum(measured[outside] ** 2) / max(np.sum(measured**2), np.finfo(float).tiny))
 
     def padded_fbp(self) -> Image:
         """Filtered back-projection on the padded image, the sinogram continued by its edges.
@@ -76,8 +90,10 @@ class Problem:
         Without that an object wider than the detector gets a bright rim. Source: Ohnesorge et al., Medical Physics 27,
         39 (2000), whose continuation this simplifies.
         """
-        sinogram = np.pad(self.measured.sinogram, ((0, 0), (self.pad, self.pad)), mode="edge")
-        return RadonCT(sinogram, self.measured.angles, self.image_shape, center=self.center + self.pad).fbp()
+        views = self.measured
+        sinogram = np.pad(views.sinogram, ((0, 0), (self.pad, self.pad)), mode="edge")
+        beam = views.beam.arguments(self.center + self.pad)
+        return RadonCT(sinogram, views.angles, self.image_shape, **beam).fbp()
 
 
 def retina_image(size: int) -> Image:
@@ -97,33 +113,45 @@ def retina_problem(
     center: float | None = None,
     every: int = 1,
     seed: int = 0,
+    beam: Beam = PARALLEL,
 ) -> Problem:
-    """A simulated scan over 180 degrees with Gaussian noise, ‖A x‖/‖noise‖ being `noise_db` exactly.
+    """A simulated scan over 180 degrees, a fan's over 360, with Gaussian noise, ‖A x‖/‖noise‖ being `noise_db` exactly.
 
     Args:
         size: pixels a side.
-        angles: projections over 180 degrees, the end point not among them.
-        detectors: default: the image's diagonal.
+        angles: projections, the end point not among them.
+        detectors: default: the image's diagonal, as a fan sees it.
         noise_db: input SNR in dB; inf for none.
         center: detector coordinate of the rotation axis; default: the middle.
         every: keep every n-th projection.
         seed: of the noise.
+        beam: how the rays run; two detectors are a pixel apart on the axis.
     """
     if not SMALLEST_SIZE <= size <= LARGEST_SIZE:
         found = "leaves nothing of the retina to see" if size < SMALLEST_SIZE else "is far beyond what the retina shows"
         raise ValueError(f"size={size} {found}. Pass {SMALLEST_SIZE} to {LARGEST_SIZE} pixels a side.")
     image = retina_image(size)
-    count = round(math.sqrt(2) * size) if detectors is None else detectors
+    count = _detectors_across(size, beam) if detectors is None else detectors
     middle = (count - 1) / 2 if center is None else center
-    theta = np.arange(angles) * np.pi / angles
-    clean = project(image, theta, count, center=middle)
+    theta = np.arange(angles) * (2 if beam.is_fan else 1) * np.pi / angles
+    clean = project(image, theta, count, **beam.arguments(middle))
     noise = np.random.default_rng(seed).standard_normal(clean.shape)
     noise *= np.linalg.norm(clean) * 10 ** (-noise_db / 20) / np.linalg.norm(noise)
-    measured, left_out = split_views(Views((clean + noise).astype(np.float32), theta), every)
+    measured, left_out = split_views(Views((clean + noise).astype(np.float32), theta, beam), every)
     title = f"Retina, {size} × {size} from {len(measured.angles)} angles × {count} detectors, {noise_db:g} dB"
     facts = {"simulated": "skimage.data.retina", "size": size, "angles": angles, "noise_db": noise_db, "seed": seed}
-    facts |= {"detectors": count, "center": middle, "every": every}
+    facts |= {"detectors": count, "center": middle, "every": every, **beam.facts()}
     return Problem("retina", title, measured, (size, size), middle, image, left_out, facts=facts)
+
+
+def _detectors_across(size: int, beam: Beam) -> int:
+    """That see a square image from every side."""
+    radius = size / math.sqrt(2)
+    source = beam.arguments(0.0).get("source_distance")
+    if source is None or source <= radius:
+        return round(2 * radius)  # what can't be is refused where the geometry is made
+    half = float(source) * math.tan(math.asin(radius / source)) / math.cos(beam.tilt)
+    return round(2 * half) + 2
 
 
 def noisy_scan(image: Image, angles: int, noise: float) -> RadonCT:
@@ -147,6 +175,7 @@ def scan_problem(
     every: int = 1,
     reading: Reading | None = None,
     pad: int = 0,
+    beam: Beam = PARALLEL,
 ) -> Problem:
     """One slice of a measured scan; with `every` > 1 the other projections are left out, to be predicted.
 
@@ -158,25 +187,40 @@ def scan_problem(
         every: keep every n-th projection.
         reading: what the file doesn't say of itself.
         pad: pixels more on every side while the image is computed, for an object wider than the detector.
+        beam: how the rays run; of a fan a pixel is as wide as two detectors are apart on the axis.
     """
-    return slice_problem(read_scan(path, slice_index, reading), center, size, every, pad)
+    return slice_problem(read_scan(path, slice_index, reading), center, size, every, pad, beam)
 
 
 def slice_problem(
-    scan: Scan, center: float | str = "auto", size: int | None = None, every: int = 1, pad: int = 0
+    scan: Scan,
+    center: float | str = "auto",
+    size: int | None = None,
+    every: int = 1,
+    pad: int = 0,
+    beam: Beam = PARALLEL,
 ) -> Problem:
     """As `scan_problem`, of a slice that is read already."""
-    measured, left_out = split_views(Views(scan.sinogram, scan.angles), every)
+    measured, left_out = split_views(Views(scan.sinogram, scan.angles, beam), every)
     detectors = scan.sinogram.shape[1]
-    middle = estimate_center(measured.sinogram, measured.angles) if center == "auto" else float(center)
+    middle = _center_of(measured) if center == "auto" else float(center)
     side = detectors if size is None else size
     name = f"{scan.path.stem}-slice{scan.slice}"
     title = f"{scan.path.name}, slice {scan.slice}: {side} × {side} from {len(measured.angles)} angles × {detectors}"
     facts = {"input": str(scan.path), "slice": scan.slice, "clipped_values": scan.clipped, **scan.info}
     facts |= {"dead_detectors": scan.dead_detectors, "detectors": detectors, "size": side, "every": every}
-    facts |= {"center": middle, "center_estimated": center == "auto", "pad": pad}
+    facts |= {"center": middle, "center_estimated": center == "auto", "pad": pad, **beam.facts()}
     whole = (side + 2 * pad, side + 2 * pad)
     return Problem(name, title, measured, whole, middle, None, left_out, pad, facts)
+
+
+def _center_of(views: Views) -> float:
+    """The rotation centre, estimated."""
+    beam = views.beam
+    if beam.is_fan:
+        return fan_center(views.sinogram, views.angles, beam)
+    sinogram = views.sinogram if beam.shifts is None else aligned(views.sinogram, beam.shifts)
+    return estimate_center(sinogram, views.angles)
 
 
 def split_views(views: Views, every: int) -> tuple[Views, Views | None]:
@@ -187,8 +231,7 @@ def split_views(views: Views, every: int) -> tuple[Views, Views | None]:
             f"every={every} keeps too little of {count} projections: it takes two or more. Pass 1 to {count // 2}."
         )
     kept = np.arange(count) % every == 0
-    left_out = None if every == 1 else Views(views.sinogram[~kept], views.angles[~kept])
-    return Views(views.sinogram[kept], views.angles[kept]), left_out
+    return views.of(kept), None if every == 1 else views.of(~kept)
 
 
 def prediction_error(image: Image, problem: Problem, mask: Image | None) -> float | None:
@@ -199,11 +242,11 @@ def prediction_error(image: Image, problem: Problem, mask: Image | None) -> floa
     if problem.left_out is None:
         return None
     seen = problem.left_out.sinogram
-    detectors = seen.shape[1]
-    through = np.ones(detectors, bool)
+    through = np.ones(seen.shape, bool)
     if mask is not None:
-        through = np.abs(np.arange(detectors) - problem.center) <= min(problem.image_shape) / 2
+        through = problem.offsets(problem.left_out) <= min(problem.image_shape) / 2
         image = np.where(mask > 0, image, np.float32(0))
-    predicted = project(image, problem.left_out.angles, detectors, center=problem.center)
-    error = np.linalg.norm((predicted - seen)[:, through].astype(np.float64))
-    return float(error / np.linalg.norm(seen[:, through].astype(np.float64)))
+    beam = problem.left_out.beam.arguments(problem.center)
+    predicted = project(image, problem.left_out.angles, seen.shape[1], **beam)
+    error = np.linalg.norm((predicted - seen)[through].astype(np.float64))
+    return float(error / np.linalg.norm(seen[through].astype(np.float64)))

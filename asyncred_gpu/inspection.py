@@ -73,6 +73,8 @@ def problem_lines(problem: Problem) -> list[str]:
     """What would be reconstructed."""
     facts, (rows, cols) = problem.facts, problem.image_shape
     lines = [problem.title]
+    if problem.measured.beam.title:
+        lines.append(f"  beam         {problem.measured.beam.title}")
     estimated = ", estimated" if facts.get("center_estimated") else ""
     middle = (problem.measured.sinogram.shape[1] - 1) / 2
     lines.append(f"  centre       detector {problem.center:.1f}{estimated}; the detector's middle is {middle:g}")

@@ -6,23 +6,26 @@ Exit statuses: 0 done, 1 a run that failed or diverged, 2 refused before it bega
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
+from .beam import Beam
 from .callbacks import JsonLines, TensorBoard
-from .config.settings import DataSettings, ReconstructSettings
+from .config.settings import BeamSettings, DataSettings, ReconstructSettings, ScanSettings
 from .config.tuning import TuneSettings
 from .denoiser import load_denoiser
 from .devices import DeviceError
 from .display import RunDisplay
 from .exit_status import FAILED, INTERRUPTED, REFUSED, ended
-from .experiments import Problem, retina_problem, scan_problem
+from .experiments import Problem, retina_problem, slice_problem
 from .going_on import CHECKPOINT, SETTINGS, going_on, how_to_go_on, make_room
 from .interrupts import RunInterrupted
-from .io import OutputFolder, Reading
+from .io import OutputFolder, Reading, open_projections
 from .io.images import read_image
+from .io.theta import given_shifts
 from .report import Setup, write_report
 from .result import Result, Status
 from .runtime.base import WorkerError
@@ -175,15 +178,24 @@ def _logs(options: ReconstructSettings, folder: OutputFolder) -> list[JsonLines 
     return found
 
 
-def ct_problem(options: DataSettings, seed: int) -> Problem:
+def ct_problem(options: ScanSettings, seed: int) -> Problem:
     """The scan that the options of data name, read or simulated."""
     if options.input is not None:
         center = "auto" if options.center is None else options.center
         row = options.slice or 0
-        return scan_problem(options.input, row, center, options.size, options.every, reading_of(options), options.pad)
+        scan = open_projections(options.input, reading_of(options))
+        beam = beam_of(options, scan.data.shape[0])
+        return slice_problem(scan.slice(row), center, options.size, options.every, options.pad, beam)
     given = {name: getattr(options, name) for name in ("size", "angles", "detectors", "noise_db", "center")}
     given = {name: value for name, value in given.items() if value is not None}
-    return retina_problem(**given, every=options.every, seed=seed)
+    return retina_problem(**given, every=options.every, seed=seed, beam=beam_of(options, 0))
+
+
+def beam_of(options: BeamSettings, projections: int) -> Beam:
+    """How the rays run, by the options."""
+    shifts = None if options.shifts is None else given_shifts(options.shifts, projections)
+    distances = (options.source_distance, options.detector_distance)
+    return Beam(*distances, options.pitch or 1.0, math.radians(options.tilt or 0.0), shifts)
 
 
 def problem_name(options: DataSettings) -> str:
@@ -232,6 +244,8 @@ def _tell(options: ReconstructSettings, setup: Setup) -> None:
         return
     print(setup.problem.title)
     facts = setup.problem.facts
+    if setup.problem.measured.beam.title:
+        print(setup.problem.measured.beam.title)
     if facts.get("center_estimated"):
         print(f"rotation centre estimated at detector {setup.problem.center:.1f}; --center sets another")
     if facts.get("clipped_values") or facts.get("dead_detectors"):

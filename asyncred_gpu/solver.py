@@ -26,7 +26,7 @@ from .blocks import FloatArray, IndexArray, halo_crop
 from .buffer import DoubleBuffer
 from .checkpoint import State
 from .choices import ORDERS
-from .data_start import ITERATIONS, meet_data
+from .data_start import BLUR, ITERATIONS, blurred, meet_data
 from .denoiser import DenoiserSettings, network_fingerprint, resolve_halo
 from .devices import check_device
 from .engine import Engine, Limits, Pauses, guarded
@@ -160,9 +160,9 @@ class GpuAsyncRED:
         data_updates: how many updates of the data term alone follow each that asks the denoiser: with R = x − z, the z
             that it last made of the block, cheap where the denoiser isn't. The block then goes along with its z
             (`follow` of red.py), and the momentum, z's, grows to what it is over the first sweeps. In CT the run then
-            begins at what six conjugate gradients make of x0 (`meet_data` of data_start.py), so that there is little
-            for them to mend. "auto": 3 with "fast" and the preconditioned step, 4 with prior="pnp", else 0, as the
-            paper has it; more with τ below 0.0025 (0.00125), which brings back less at a time: 3·0.0025/τ
+            begins at what six conjugate gradients make of x0, FBP blurred first (data_start.py), so that there is
+            little for them to mend. "auto": 3 with "fast" and the preconditioned step, 4 with prior="pnp", else 0, as
+            the paper has it; more with τ below 0.0025 (0.00125), which brings back less at a time: 3·0.0025/τ
             (4·0.00125/τ), up to 16.
         prior: "red": the solution is RED's, ∇g(x) + τ(x − D(x)) = 0. "pnp": plug-and-play ADMM's, x = D(x − ∇g(x)/τ),
             by the same asynchronous updates (`follow` of red.py); in CT often higher, at about half of RED's τ. No
@@ -497,7 +497,10 @@ class GpuAsyncRED:
         fit = ITERATIONS if self.method.data_updates and self.operator.convolutional else 0
         if schedule is not None:
             fit = int(schedule.settings.get("fit") or 0)  # schedules recorded before there was one have none
-        common = self._common(image, precision, shared, centered, fit)
+        blur = BLUR if fit and isinstance(x0, str) and x0 in ("auto", "fbp") else 0.0
+        if schedule is not None:
+            blur = float(schedule.settings.get("blur") or 0.0)  # likewise
+        common = self._common(image, precision, shared, centered, fit, blur)
         if schedule is not None:
             check_replay(schedule.settings, common)
         # Also for a replay: the workers' copies of the operator then have ‖A‖² and needn't compute it.
@@ -506,6 +509,7 @@ class GpuAsyncRED:
         filter_ = None if conditioning is None else conditioning.filter
         began = time.perf_counter()
         if fit:
+            image = blurred(image, blur, self.mask)
             image = meet_data(self.operator, image, self.tau, self.mask, fit, self.devices[0])
             if self.nonnegative:
                 image = np.maximum(image, 0)
@@ -526,7 +530,8 @@ class GpuAsyncRED:
         filter_ = None if conditioning is None else conditioning.filter
         centered = bool(self.method.data_updates)
         fit = ITERATIONS if self.method.data_updates and self.operator.convolutional else 0
-        common = self._common(image, facts["precision"], shared, centered, fit) | {"start": facts["start"]}
+        common = self._common(image, facts["precision"], shared, centered, fit, facts["blur"])
+        common |= {"start": facts["start"]}
         scale, first, notes = facts["intensity_scale"], facts["first_strength"], tuple(facts["notes"])
         return _Prepared(image, scale, facts["precision"], steps, filter_, first, common, notes, 0.0)
 
@@ -662,6 +667,7 @@ class GpuAsyncRED:
             "precision": prepared.precision,
             "intensity_scale": prepared.scale,
             "first_strength": prepared.first_strength,
+            "blur": prepared.common["blur"] or 0.0,
             "start": prepared.common["start"],
             "notes": list(prepared.notes),
         }
@@ -689,7 +695,7 @@ class GpuAsyncRED:
     # --- what a run says of itself -----------------------------------------------------------------------------------
 
     def _common(
-        self, start: FloatArray, precision: str, shared: float | None, centered: bool, fit: int
+        self, start: FloatArray, precision: str, shared: float | None, centered: bool, fit: int, blur: float
     ) -> dict[str, Any]:
         """What a schedule depends on besides its own arrays; `start` before it is brought to the data."""
         return {
@@ -700,6 +706,7 @@ class GpuAsyncRED:
             "preconditioned": shared,  # None also of schedules recorded before there was one
             "centered": centered or None,  # likewise
             "fit": fit or None,
+            "blur": blur or None,
             "prior": None if self.prior == "red" else self.prior,
             "minibatch": self.minibatch,
             "precision": precision,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .config.repeat import as_given, as_yaml
-from .config.settings import DataSettings, ReconstructSettings
+from .config.settings import ReconstructSettings, ScanSettings
 from .config.tuning import TuneSettings
 from .denoiser import load_denoiser
 from .devices import DeviceError
@@ -92,7 +92,7 @@ def write(folder: OutputFolder, options: TuneSettings, problem: Problem, tuned: 
     folder.new_file("tuning.md").write_text(f"# What was tried ({tuned.method})\n\n{tuned.table()}", "utf-8")
     tuned.save_figure(folder.new_file("tuning.png"))
     start = folder.write_image("start.tif", np.asarray(tuned.image, np.float32))
-    names = (*DataSettings.model_fields, *PASSED_ON)
+    names = (*ScanSettings.model_fields, *PASSED_ON)
     given = {name: value for name, value in options if name in names and value is not None}
     found: dict[str, Any] = {"tau": tuned.tau, "start": start, "center": problem.center}
     found |= {} if tuned.sigma is None else {"sigma": tuned.sigma}

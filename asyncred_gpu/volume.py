@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from .arrays import as_numpy
+from .beam import Beam
 from .blocks import FloatArray
-from .experiments import Problem, slice_problem
+from .experiments import PARALLEL, Problem, slice_problem
 from .io import Projections, Reading, Scan, open_projections
 from .operators.radon import RadonCT
 from .result import Progress, Result
@@ -57,7 +58,7 @@ class Volume:
     """What all slices have in common.
 
     Args:
-        scan: the projections. center: detector of the rotation axis. size, pad, every: as of `scan_problem`.
+        scan: the projections. center: detector of the rotation axis. size, pad, every, beam: as of `scan_problem`.
         scale: the intensity that counts as white. warm: whether a slice begins at its neighbour's image.
         sweeps, warm_sweeps: of a slice that begins at FBP, and of one that doesn't.
         at_once: slices side by side. tol: as of `GpuAsyncRED.run`. options: of `GpuAsyncRED`.
@@ -70,6 +71,7 @@ class Volume:
     size: int | None
     pad: int
     every: int
+    beam: Beam
     scale: float
     warm: bool
     sweeps: float
@@ -82,7 +84,7 @@ class Volume:
 
     def problem(self, scan: Scan) -> Problem:
         """One slice's."""
-        return slice_problem(scan, self.center, self.size, self.every, self.pad)
+        return slice_problem(scan, self.center, self.size, self.every, self.pad, self.beam)
 
     def solve(self, problem: Problem, solver: GpuAsyncRED, neighbour: FloatArray | None, told: Told | None) -> Result:
         """One slice, from FBP or from its neighbour's image."""
@@ -116,6 +118,7 @@ def plan_volume(
     size: int | None = None,
     pad: int = 0,
     every: int = 1,
+    beam: Beam = PARALLEL,
     max_sweeps: float = 12.0,
     warm_start: bool = True,
     warm_sweeps: float | None = None,
@@ -138,7 +141,7 @@ def plan_volume(
     side_by_side = min(check_count("at_once", at_once, 1), len(indices))
     if "num_workers" not in options and options.get("device", "auto") in ("auto", "cpu"):
         options = options | {"num_workers": max(1, len(available_cores()) // side_by_side)}
-    middle = slice_problem(scan.slice(indices[len(indices) // 2]), center, size, every, pad)
+    middle = slice_problem(scan.slice(indices[len(indices) // 2]), center, size, every, pad, beam)
     operator = middle.operator()
     # Refused here, before anything is computed.
     solver = GpuAsyncRED(operator, denoiser, **options | {"intensity_scale": intensity_scale})
@@ -147,7 +150,7 @@ def plan_volume(
     # As chosen here: a volume that goes on tomorrow mustn't choose otherwise.
     chosen = {"intensity_scale": scale, "block_shape": solver.operator.grid.block_shape}
     chosen |= {} if solver.precision is None else {"precision": solver.precision}
-    common = (middle.center, size, pad, every, scale, bool(warm_start), sweeps, fewer, side_by_side, tol)
+    common = (middle.center, size, pad, every, beam, scale, bool(warm_start), sweeps, fewer, side_by_side, tol)
     return Volume(scan, denoiser, indices, *common, options | chosen, middle)
 
 
@@ -167,11 +170,11 @@ def reconstruct_volume(
         denoiser: as of `GpuAsyncRED`. slices: rows of the scan; None: all.
         done: asked of every slice first: its image if it is there already (without padding), else None.
         told: called with the slice and the progress after every commit, from several threads if at_once > 1.
-        arguments: reading (what the file doesn't say), center ("auto": estimated in the middle slice), size, pad, every
-            (as of `scan_problem`); max_sweeps of a slice from FBP [12]; warm_start [True]: slices begin at the image of
-            the one before, at_once back, and take warm_sweeps [half]; at_once [1]: slices side by side, with the
-            workers dealt out among them; tol (as of `GpuAsyncRED.run`); intensity_scale ["auto": of the middle slice's
-            FBP]; and those of `GpuAsyncRED`: tau, order, field_of_view, …
+        arguments: reading (what the file doesn't say), center ("auto": estimated in the middle slice), size, pad,
+            every, beam (as of `scan_problem`); max_sweeps of a slice from FBP [12]; warm_start [True]: slices begin at
+            the image of the one before, at_once back, and take warm_sweeps [half]; at_once [1]: slices side by side,
+            with the workers dealt out among them; tol (as of `GpuAsyncRED.run`); intensity_scale ["auto": of the middle
+            slice's FBP]; and those of `GpuAsyncRED`: tau, order, field_of_view, …
     Raises:
         ValueError, TypeError, OSError: what can't be, when the first slice is asked for. WorkerError: as of
             `GpuAsyncRED.run`.

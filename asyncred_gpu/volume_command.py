@@ -19,7 +19,7 @@ from .devices import DeviceError
 from .exit_status import FAILED, INTERRUPTED, REFUSED, ended
 from .going_on import SETTINGS, how_to_go_on
 from .io import OutputFolder, open_projections
-from .reconstruct import problem_name, reading_of, solver_arguments
+from .reconstruct import beam_of, problem_name, reading_of, solver_arguments
 from .report import versions
 from .result import Result, Status
 from .runtime.base import WorkerError
@@ -87,6 +87,7 @@ def planned_volume(options: ReconstructSettings) -> Volume:
         size=options.size,
         pad=options.pad,
         every=options.every,
+        beam=beam_of(options, scan.data.shape[0]),
         max_sweeps=options.sweeps,
         warm_start=options.warm_start,
         warm_sweeps=options.warm_sweeps,

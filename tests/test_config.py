@@ -48,7 +48,7 @@ def test_every_setting_is_an_option_once(kind: type[Settings]) -> None:
     for option in options_of(kind):
         field = kind.model_fields[option.name]
         assert option.is_flag == (form_of(field) is None) == (field.annotation is bool)
-        assert option.help.endswith("]") and option.panel in ("data", "method", "run")
+        assert option.help.endswith("]") and option.panel in ("data", "beam", "method", "run")
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:

@@ -5,10 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 import scipy.sparse.linalg
+from scipy.ndimage import gaussian_filter
 
 from asyncred_gpu import GpuAsyncRED, RadonCT, data_start, load_denoiser, snr
 from asyncred_gpu.blocks import BlockGrid
-from asyncred_gpu.data_start import ITERATIONS, meet_data
+from asyncred_gpu.data_start import BLUR, ITERATIONS, blurred, meet_data
 from asyncred_gpu.experiments import retina_problem
 from asyncred_gpu.preconditioner import HostPreconditioner
 
@@ -131,20 +132,25 @@ class TestRuns:
     def test_a_run_with_data_updates_begins_there(self, scan, network, x0):
         begin = blobs(48, 48, seed=3) if x0 == "an image" else x0
         image = begin if x0 == "an image" else scan.start(x0)
+        if x0 == "auto":
+            image = gaussian_filter(image, BLUR)
         result = solver(scan, network).run(max_sweeps=0, x0=begin)
         assert np.array_equal(result.image, meet_data(scan, image, 0.1, None))
         assert 0 < result.timings["fit"] < result.timings["setup"]
         assert result.settings["fit"] == ITERATIONS
+        assert result.settings["blur"] == (BLUR if x0 == "auto" else None)
 
     def test_without_data_updates_it_begins_at_its_x0(self, scan, network):
         for settings in ({"method": "paper"}, {"data_updates": 0}, {"step": "block"}):
             result = solver(scan, network, **settings).run(max_sweeps=0)
             assert np.array_equal(result.image, scan.fbp())
-            assert result.settings["fit"] is None
+            assert result.settings["fit"] is None and result.settings["blur"] is None
 
     def test_within_its_bounds(self, scan, network):
         bounded = solver(scan, network, nonnegative=True, field_of_view="circle")
-        free = meet_data(scan, np.maximum(scan.fbp() * bounded.mask, 0), 0.1, bounded.mask)
+        begun = blurred(np.maximum(scan.fbp() * bounded.mask, 0), BLUR, bounded.mask)
+        assert not begun[bounded.mask == 0].any()
+        free = meet_data(scan, begun, 0.1, bounded.mask)
         assert (free < 0).any() and free[0, 0] == 0
         assert np.array_equal(bounded.run(max_sweeps=0).image, np.maximum(free, 0))
 

@@ -334,7 +334,7 @@ class TestRuns:
             ends[count] = solver(scan, network, **settings).run(max_sweeps=400, tol=1e-9)
             away[count] = relative(solver(scan, network, **settings).run(max_sweeps=4).image, ends[count].image)
         assert all(end.status is Status.CONVERGED for end in ends.values())
-        assert relative(ends[2].image, ends[0].image) < 1e-4
+        assert relative(ends[2].image, ends[0].image) < 2e-4
         assert away[2] < 0.85 * away[0]
 
     @pytest.mark.parametrize("options", [{"minibatch": 12}, {"nonnegative": True, "field_of_view": "circle"}, {}])

@@ -164,7 +164,8 @@ def test_it_is_stable_for_any_number_in_flight(in_flight, shared, one_process, m
         operator, LinearResidual(), 0.02, (12, 12), step="preconditioned", blocks_per_launch=in_flight, **options
     )
     result = solver.run(max_sweeps=12)
-    stable = result.status is Status.MAX_SWEEPS and not result.notes and result.history["residual"][-1] < 0.1
+    residual = result.history["residual"]
+    stable = result.status is Status.MAX_SWEEPS and not result.notes and residual[-1] < 0.1 * residual.max()
     assert stable == shared
 
 
@@ -198,7 +199,7 @@ def test_minibatches_weights_and_wide_detectors_run_without_the_guard(one_proces
         )
         result = solver.run(max_sweeps=10)
         assert result.status is Status.MAX_SWEEPS and not result.notes
-        assert result.history["residual"][-1] < most
+        assert result.history["residual"][-1] < most * result.history["residual"].max()
 
 
 def test_a_replay_uses_the_recorded_sharing(one_process):

@@ -21,8 +21,8 @@ from .sections import Findings
 
 TAU = 0.02
 # In pixels: the image's diagonal is 362.
-FAN = {"source_distance": 512.0, "detector_distance": 256.0}
-FAN_DETECTORS, FAN_SPACING = 420, 1.5
+FAN: dict[str, Any] = {"detector_spacing": 1.5, "source_distance": 512.0, "detector_distance": 256.0}
+FAN_DETECTORS = 420
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,9 @@ class Cases:
     @cached_property
     def fan(self) -> Case:
         """The same image by a fan beam of 90 views over a turn."""
-        truth, angles, beam = self.small.truth, np.linspace(0, 2 * np.pi, 90, endpoint=False), FAN
-        sinogram = project(truth, angles, FAN_DETECTORS, FAN_SPACING, **beam)
-        operator = RadonCT(sinogram, angles, truth.shape, FAN_SPACING, projector="joseph", **beam)
+        truth, angles = self.small.truth, np.linspace(0, 2 * np.pi, 90, endpoint=False)
+        sinogram = project(truth, angles, FAN_DETECTORS, **FAN)
+        operator = RadonCT(sinogram, angles, truth.shape, projector="joseph", **FAN)
         start = operator.fbp()
         return Case("256², fan", operator, self.network, start, truth, intensity_scale_of(start))
 

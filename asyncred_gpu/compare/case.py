@@ -14,7 +14,6 @@ from ..experiments import LARGEST_SIZE, SMALLEST_SIZE, Problem, prediction_error
 from ..operators.base import BlockOperator
 from ..operators.gaussian import gaussian_matrices, measure_blocks
 from ..operators.matrix import BlockCS
-from ..operators.radon import RadonCT
 from ..reconstruct import TAU_OF_A_SCAN, TAU_OF_THE_RETINA, ct_problem
 from ..settings import make_grid, make_mask
 from ..warm_starts import warm_start
@@ -82,8 +81,7 @@ def make_case(options: CompareSettings, network: nn.Module, most_workers: int) -
 
 def _ct_case(options: CompareSettings, network: nn.Module, most_workers: int) -> Case:
     problem = ct_problem(options, options.seed)
-    views, measured = problem.measured, options.input is not None
-    scan = RadonCT(views.sinogram, views.angles, problem.image_shape, center=problem.center)
+    scan, measured = problem.operator(), options.input is not None
     operator = scan.with_blocks(make_grid(options.block, scan.grid, most_workers, fixed=False))
     circle = (options.field_of_view or ("circle" if measured else "none")) == "circle"
     usual_tau = TAU_OF_A_SCAN if measured else TAU_OF_THE_RETINA

@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 from pydantic import model_validator
 
 from .forms import FilePath, Fraction, Positive, Whole1, setting
-from .settings import DataSettings, Settings
+from .settings import ScanSettings, Settings
 
 
 class SheetSettings(Settings):
@@ -21,7 +21,7 @@ class SheetSettings(Settings):
     output: FilePath | None = setting(None, "a new .png file", "center-NAME.png")
 
 
-class CenterSettings(SheetSettings, DataSettings):
+class CenterSettings(SheetSettings, ScanSettings):
     """Of `asyncred center`."""
 
     @model_validator(mode="after")

@@ -21,10 +21,11 @@ from .forms import (
     Word,
     setting,
 )
-from .settings import SCAN_ONLY, DataSettings, Settings, option_name
+from .settings import SCAN_ONLY, BeamSettings, ScanSettings, Settings, option_name
 
 # What shapes a CT scan only, and block compressed sensing only.
 CT_ONLY = ("input", *SCAN_ONLY, "center", "angles", "detectors", "every", "pad", "field_of_view")
+CT_ONLY += tuple(BeamSettings.model_fields)
 CS_ONLY = ("ratio",)
 
 
@@ -74,7 +75,7 @@ class CompareRunSettings(Settings):
     output: FilePath | None = setting(None, "new or empty folder", "outputs/compare-NAME-TIME")
 
 
-class CompareSettings(CompareRunSettings, CompareMethodSettings, DataSettings, ProblemSettings):
+class CompareSettings(CompareRunSettings, CompareMethodSettings, ScanSettings, ProblemSettings):
     """Of `asyncred compare`."""
 
     @model_validator(mode="after")

@@ -40,7 +40,7 @@ from .forms import (
 NOT_OF_A_VOLUME = ("slice", "start", "checkpoint_every", "time_limit", "log")
 VOLUME_ONLY = ("at_once", "warm_start", "warm_sweeps")
 SIMULATED_ONLY = ("angles", "detectors", "noise_db")
-SCAN_ONLY = ("slice", "dataset", "axes", "theta", "white", "dark", "values")
+SCAN_ONLY = ("slice", "dataset", "axes", "theta", "white", "dark", "values", "shifts")
 
 
 class Settings(BaseModel):
@@ -51,6 +51,40 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     section: ClassVar[str] = ""
+
+
+class BeamSettings(Settings):
+    """How the rays of a CT scan run, where they are neither parallel nor square to the detector."""
+
+    section: ClassVar[str] = "beam"
+
+    source_distance: Positive | None = setting(
+        None, "of a fan beam: from the rotation axis to the source, in the unit of --pitch", "a parallel beam"
+    )
+    detector_distance: NotNegative | None = setting(
+        None, "of a fan beam: from the rotation axis to the flat detector", "a parallel beam"
+    )
+    pitch: Positive | None = setting(None, "distance of two detectors, in the distances' unit, such as 0.2 of mm", "1")
+    tilt: Real | None = setting(None, "of the row of detectors against the plane square to the beam, in degrees", "0")
+    shifts: FilePath | None = setting(
+        None, "detectors by which the axis is off the centre in each projection: a file (text or .npy)", "none"
+    )
+
+    @model_validator(mode="after")
+    def _a_whole_fan(self) -> Self:
+        """Refuse half of what makes a fan."""
+        if (self.source_distance is None) != (self.detector_distance is None):
+            given = "--source-distance" if self.detector_distance is None else "--detector-distance"
+            missing = "--detector-distance" if self.detector_distance is None else "--source-distance"
+            raise ValueError(
+                f"{given} is given and {missing} isn't: a fan beam has both, each from the rotation axis. Pass both"
+            )
+        if self.pitch is not None and self.source_distance is None:
+            raise ValueError(
+                "--pitch is the unit of a fan beam's distances, and none are given. Pass --source-distance and "
+                "--detector-distance, or leave it out"
+            )
+        return self
 
 
 class DataSettings(Settings):
@@ -105,6 +139,10 @@ class DataSettings(Settings):
         if given:
             raise ValueError(f"{' and '.join(given)} is for a measured scan. Pass --input FILE")
         return self
+
+
+class ScanSettings(BeamSettings, DataSettings):
+    """Of a CT scan: what was measured, and how the rays run."""
 
 
 class MethodSettings(Settings):
@@ -219,7 +257,7 @@ class VolumeSettings(Settings):
     )
 
 
-class ReconstructSettings(RunSettings, MethodSettings, VolumeSettings, DataSettings):
+class ReconstructSettings(RunSettings, MethodSettings, VolumeSettings, ScanSettings):
     """Of `asyncred reconstruct`."""
 
     @model_validator(mode="after")

@@ -18,7 +18,7 @@ from .forms import (
     Word,
     setting,
 )
-from .settings import DataSettings, Settings
+from .settings import ScanSettings, Settings
 
 
 class SearchSettings(Settings):
@@ -61,5 +61,5 @@ class SearchRunSettings(Settings):
     quiet: bool = setting(False, "print nothing but errors", "no")
 
 
-class TuneSettings(SearchRunSettings, SearchSettings, DataSettings):
+class TuneSettings(SearchRunSettings, SearchSettings, ScanSettings):
     """Of `asyncred tune`."""

@@ -32,7 +32,9 @@ def given_angles(theta: str, count: int) -> Float:
         if not math.isfinite(first) or not math.isfinite(last) or first == last:
             raise ValueError(f"theta={theta} isn't a range of degrees. Pass one such as 0:180, or a file of angles.")
         return check_angles(first + (last - first) * np.arange(count) / count, "degrees", f"theta {theta}")
-    values = _numbers(Path(theta))
+    values = read_numbers(
+        Path(theta), "theta", "is neither a file nor a range such as 0:180. Pass one of them.", "in degrees"
+    )
     if values.shape != (count,):
         raise ValueError(
             f"{theta} has {values.size} angles for {count} projections: which angle belongs to which projection is "
@@ -41,9 +43,23 @@ def given_angles(theta: str, count: int) -> Float:
     return check_angles(values, "degrees", theta)
 
 
-def _numbers(path: Path) -> Float:
+def given_shifts(path: Path, count: int) -> Float:
+    """(count,) detectors, from a file of numbers like that of angles.
+
+    Raises:
+        ValueError: not one finite number a projection. OSError: a file that can't be read.
+    """
+    values = read_numbers(path, "shifts", "isn't a file. Pass one of numbers.", "in detectors")
+    if values.shape != (count,) or not np.isfinite(values).all():
+        finite = "" if np.isfinite(values).all() else ", not all of them finite,"
+        raise ValueError(f"{path} has {values.size} shifts{finite} for {count} projections. Pass one a projection.")
+    return values
+
+
+def read_numbers(path: Path, name: str, wrong: str, unit: str) -> Float:
+    """A list of numbers: .npy, or text with a number a line or between commas."""
     if not path.is_file():
-        raise FileNotFoundError(f"theta={path} is neither a file nor a range such as 0:180. Pass one of them.")
+        raise FileNotFoundError(f"{name}={path} {wrong}")
     try:
         if path.suffix == ".npy":
             loaded: Float = np.asarray(np.load(path, allow_pickle=False), np.float64)
@@ -51,7 +67,7 @@ def _numbers(path: Path) -> Float:
         words = path.read_text("utf-8").replace(",", " ").split()
         return np.array([float(word) for word in words])
     except (ValueError, EOFError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} isn't a list of angles ({error}). Write a number a line, in degrees.") from error
+        raise ValueError(f"{path} isn't a list of numbers ({error}). Write one a line, {unit}.") from error
     except OSError as error:
         raise OSError(f"{path} can't be read ({error.strerror}). Check its permissions.") from error
 

@@ -38,6 +38,10 @@ class Geometry(Protocol):
         """(angles,): the detector coordinate that the point falls on, in detectors."""
         ...
 
+    def offsets(self) -> Float64Array:
+        """(angles, detectors): how far every ray passes the axis, in pixels, to either side."""
+        ...
+
     def seen_from(self, x: float, y: float) -> ParallelGeometry:
         """The parallel beam that rays near this point look like, about the image's middle."""
         ...
@@ -75,6 +79,10 @@ class ParallelGeometry:
     def coordinates(self, x: float, y: float) -> Float64Array:
         across = x * np.cos(self.angles) + y * np.sin(self.angles)
         return np.asarray(across / self.spacing + self.center)
+
+    def offsets(self) -> Float64Array:
+        center, spacing = np.reshape(self.center, (-1, 1)), np.reshape(self.spacing, (-1, 1))
+        return np.broadcast_to((np.arange(self.detectors) - center) * spacing, (len(self.angles), self.detectors))
 
     def seen_from(self, x: float, y: float) -> ParallelGeometry:
         return self
@@ -116,6 +124,15 @@ class FanGeometry:
         """(angles, detectors, 2): from the source to every detector."""
         count = np.arange(self.detectors)[None, :, None]
         return (self.first - self.source)[:, None] + count * self.step[:, None]
+
+    def directions(self) -> Float64Array:
+        """(angles, detectors): θ of every ray, which runs along ±(sin θ, −cos θ)."""
+        rays = self.rays()
+        return np.arctan2(-rays[..., 0], rays[..., 1])
+
+    def offsets(self) -> Float64Array:
+        theta = self.directions()
+        return self.source[:, :1] * np.cos(theta) + self.source[:, 1:] * np.sin(theta)
 
     def coordinates(self, x: float, y: float) -> Float64Array:
         ray = np.array([x, y]) - self.source

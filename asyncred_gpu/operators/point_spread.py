@@ -75,13 +75,15 @@ def symbol(beams: Sequence[ParallelGeometry], weights: Float64Array, block_shape
     """ĥ ≥ 0, the real half spectrum of h·Λ on the padded grid: (padded rows, padded cols // 2 + 1).
 
     Args:
-        beams: what the scan looks like from several places of the image; their mean counts.
+        beams: what the scan looks like from several places of the image; the most of any counts.
     """
     shape = padded_shape(block_shape)
     rows, cols = (
         np.maximum(1 - np.abs(np.fft.fftfreq(padded, 1 / padded)) / side, 0)
         for padded, side in zip(shape, block_shape, strict=True)
     )
-    spread = sum(point_spread(beam, weights, shape) for beam in beams) / len(beams)
-    spectrum = scipy.fft.rfft2(spread * np.outer(rows, cols)).real
-    return np.asarray(np.maximum(spectrum, 0), np.float32)
+    window = np.outer(rows, cols)
+    spectrum = np.zeros((shape[0], shape[1] // 2 + 1))
+    for beam in beams:
+        spectrum = np.maximum(spectrum, scipy.fft.rfft2(point_spread(beam, weights, shape) * window).real)
+    return np.asarray(spectrum, np.float32)

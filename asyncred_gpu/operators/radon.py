@@ -9,6 +9,7 @@ Source: Joseph, IEEE TMI 1982; van Aarle et al., Optics Express 2016 (ASTRA).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -32,7 +33,7 @@ from .power import largest_eigenvalue
 from .radon_device import JosephOnDevice, joseph_needs
 from .ramp import ramp_filtered
 from .ray_tables import ray_table
-from .rebin import rebinned
+from .rebin import rebinned, usual_gap
 from .scan import check_fan, scan_geometry
 from .shares import CompiledGather, Gather
 from .starts import check_start, fitted
@@ -42,8 +43,8 @@ from .whole_device import WholeImage
 START_KINDS = ("auto", "fbp", "adjoint", "zeros")
 # A scaled minibatch's Lipschitz constant depends on the draw: this many draws are measured, the largest counts.
 MINIBATCH_DRAWS = 3
-# A fan looks a little different from every block; its point spread is the mean over this many.
-BEAMS = 16
+# A fan looks different from every place; its curvature is the most of up to so many.
+MOST_BEAMS = 32
 
 
 class RadonCT:
@@ -495,11 +496,18 @@ class RadonCT:
         return Preconditioning(found, remembered)
 
     def _beams(self) -> list[ParallelGeometry]:
-        """What the scan looks like from the middle of blocks, a few of many."""
+        """What the scan looks like from anywhere: a fan as on the axis, turned by up to half a step between views.
+
+        From another place all its directions differ, and so do the gaps between few views, which the block's curvature
+        has at one place and not at another.
+        """
+        axis = self.geometry.seen_from(0.0, 0.0)
         if isinstance(self.geometry, ParallelGeometry):
-            return [self.geometry]
-        blocks = np.unique(np.linspace(0, len(self.grid) - 1, BEAMS).round().astype(int))
-        return [self.geometry.seen_from(*centre_of(self.image_shape, self.grid.window(int(i)))) for i in blocks]
+            return [axis]
+        step = usual_gap(axis.angles)
+        # A block of side s sees a direction to within 2/s radians.
+        count = int(np.clip(np.ceil(step * max(self.grid.block_shape)), 1, MOST_BEAMS))
+        return [replace(axis, angles=axis.angles + step * ((k + 0.5) / count - 0.5)) for k in range(count)]
 
     def minibatch_factor(self, count: int) -> float:
         """The Lipschitz constant of a scaled minibatch of `count` random angles over L, the largest of a few draws."""

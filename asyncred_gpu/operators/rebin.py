@@ -7,6 +7,8 @@ Source: Kak and Slaney, Principles of Computerized Tomographic Imaging, 1988, se
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from ..blocks import FloatArray
@@ -17,13 +19,35 @@ TURN = 2 * np.pi
 LARGEST_GAP = 3.0
 
 
+class BothSides(NamedTuple):
+    """Lines over a half turn, seen from either end.
+
+    values: (2, angles, places), NaN where no ray was. angles: (angles,). spacing: of the places, the middle one at 0.
+    """
+
+    values: Float64Array
+    angles: Float64Array
+    spacing: float
+
+
 def rebinned(sinogram: FloatArray, geometry: FanGeometry) -> tuple[FloatArray, ParallelGeometry]:
     """(angles, detectors) of a parallel beam over a half turn with about the fan's rays, 0 where none was measured."""
-    theta, t = _lines(geometry)
+    both = from_both_sides(sinogram, geometry)
+    seen = np.isfinite(both.values).sum(axis=0)
+    parallel = np.nansum(both.values, axis=0) / np.maximum(seen, 1)
+    kept = seen.any(axis=1)
+    detectors = parallel.shape[1]
+    found = ParallelGeometry(geometry.image_shape, both.angles[kept], detectors, both.spacing, (detectors - 1) / 2)
+    return np.asarray(parallel[kept], np.float32), found
+
+
+def from_both_sides(sinogram: FloatArray, geometry: FanGeometry) -> BothSides:
+    """The fan's values at evenly spaced angles and places."""
+    theta, t = np.mod(geometry.directions(), TURN), geometry.offsets()
     spacing = float(np.median(np.abs(np.asarray(geometry.seen_from(0.0, 0.0).spacing))))
     half = int(np.ceil(np.abs(t).max() / spacing))
     places = np.asarray(spacing * np.arange(-half, half + 1), np.float64)
-    usual = _usual_gap(geometry.angles)
+    usual = usual_gap(geometry.angles)
     half_turn = max(1, round(np.pi / usual))
     targets = np.asarray(np.arange(2 * half_turn) * (np.pi / half_turn), np.float64)
     turned, moved = (np.empty((len(targets), geometry.detectors)) for _ in range(2))
@@ -31,28 +55,15 @@ def rebinned(sinogram: FloatArray, geometry: FanGeometry) -> tuple[FloatArray, P
         turned[:, k], moved[:, k] = _at_angles(targets, theta[:, k], sinogram[:, k], t[:, k], LARGEST_GAP * usual)
     full = np.stack([_at_places(places, row, where) for row, where in zip(turned, moved, strict=True)])
     front, back = np.split(full, 2)
-    both = np.stack([front, back[:, ::-1]])
-    seen = np.isfinite(both).sum(axis=0)
-    parallel = np.where(seen > 0, np.nansum(both, axis=0) / np.maximum(seen, 1), 0.0)
-    kept = seen.any(axis=1)
-    angles = targets[: len(front)][kept]
-    found = ParallelGeometry(geometry.image_shape, angles, len(places), spacing, float(half))
-    return np.asarray(parallel[kept], np.float32), found
+    return BothSides(np.stack([front, back[:, ::-1]]), targets[:half_turn], spacing)
 
 
-def _usual_gap(angles: Float64Array) -> float:
+def usual_gap(angles: Float64Array) -> float:
     """Between neighbouring views on the circle; one view alone has a turn."""
     turned = np.sort(np.mod(angles, TURN))
     gaps = np.diff(np.append(turned, turned[0] + TURN))
     gaps = gaps[gaps > 1e-9]
     return float(np.median(gaps)) if len(gaps) else TURN
-
-
-def _lines(geometry: FanGeometry) -> tuple[Float64Array, Float64Array]:
-    """θ and t of every ray, (angles, detectors) each."""
-    rays = geometry.rays()
-    theta = np.mod(np.arctan2(-rays[..., 0], rays[..., 1]), TURN)
-    return theta, geometry.source[:, :1] * np.cos(theta) + geometry.source[:, 1:] * np.sin(theta)
 
 
 def _at_angles(
