@@ -24,8 +24,10 @@ from .forms import (
 from .settings import SCAN_ONLY, BeamSettings, ScanSettings, Settings, option_name
 
 # What shapes a CT scan only, and block compressed sensing only.
-CT_ONLY = ("input", *SCAN_ONLY, "center", "angles", "detectors", "every", "pad", "field_of_view")
-CT_ONLY += tuple(BeamSettings.model_fields)
+CT_ONLY = (
+    *("input", *SCAN_ONLY, "center", "angles", "detectors", "every", "pad", "field_of_view"),
+    *(name for name in BeamSettings.model_fields if name not in SCAN_ONLY),
+)
 CS_ONLY = ("ratio",)
 
 
