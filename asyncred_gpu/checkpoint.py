@@ -8,7 +8,6 @@ monitor, guard. Limits aren't in it: those of the run that goes on count.
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .slots import Slot, SlotLayout
+from .whole_file import replace_file
 
 # Changes when a file of before can't be read any more.
 FORMAT = 1
@@ -131,36 +131,6 @@ class State:
                 f"{path} is the checkpoint of a run with other settings: {'; '.join(changed)}. Go on with those, or "
                 "begin anew with another file."
             )
-
-
-def replace_file(path: Path, write: Any) -> None:
-    """Have `write(file)` write the file, which takes the place of the one before only when it is whole and on the disk.
-
-    Raises:
-        OSError: it can't be written; the one before is still there.
-    """
-    beside = path.with_name(f".{path.name}.part")  # one name: what a kill left is overwritten the next time
-    try:
-        with beside.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """So that the new name outlives a failure of power, too, where the system can do that."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _joined(arrays: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -16,7 +16,7 @@ from .config.repeat import as_given, as_yaml
 from .config.settings import ReconstructSettings
 from .denoiser import load_denoiser
 from .devices import DeviceError
-from .exit_status import FAILED, INTERRUPTED, REFUSED, ended
+from .exit_status import FAILED, INTERRUPTED, ended, failed, refused
 from .going_on import SETTINGS, how_to_go_on
 from .io import OutputFolder, open_projections
 from .reconstruct import problem_name, reading_of, solver_arguments
@@ -42,7 +42,7 @@ def reconstruct_slices(options: ReconstructSettings, folder: OutputFolder | None
             pixels = (1 + len(set(options.save) - {"tif"})) * len(volume.indices) * rows * cols
             folder = OutputFolder(options.output, f"{problem_name(options)}-slices", pixels)
     except (OSError, ValueError, TypeError, MemoryError, DeviceError) as error:
-        return ended(f"error: {error}", REFUSED)
+        return refused(error)
     with folder:
         used = used_settings(options, volume)
         try:
@@ -50,13 +50,13 @@ def reconstruct_slices(options: ReconstructSettings, folder: OutputFolder | None
             if goes_on:
                 check_data(files, volume)
             else:
-                folder.new_file(SETTINGS).write_text(used, "utf-8")
+                folder.write_text(SETTINGS, used)
             _run(volume, files, options.quiet)
             finish(folder, files, volume, options, words, used)
         except ValueError as error:
-            return ended(f"error: {error}", REFUSED)
+            return refused(error)
         except (WorkerError, MemoryError, OSError) as error:
-            return ended(f"error: {error} Whole slices stay.{how_to_go_on(folder.path)}", FAILED)
+            return failed(error, f" Whole slices stay.{how_to_go_on(folder.path)}")
         except KeyboardInterrupt:
             return ended(f"interrupted: whole slices stay.{how_to_go_on(folder.path)}", INTERRUPTED)
     if not options.quiet:
@@ -167,7 +167,7 @@ def finish(
     }
     title = f"{volume.scan.path.name}, {len(volume.indices)} slices of {files.shape[0]} × {files.shape[1]}"
     makers: dict[str, Callable[[Path], object]] = {
-        "volume.png": lambda path: overview(files, volume.indices, title).savefig(path, dpi=150),
+        "volume.png": lambda path: folder.write_figure(path.name, overview(files, volume.indices, title)),
         **{f"volume.{kind}": _saver(files, volume, record, used) for kind in options.save if kind != "tif"},
         "run.json": lambda path: folder.write_settings(path.name, record),
     }

@@ -19,7 +19,6 @@ import numpy as np
 import pytest
 
 from asyncred_gpu import BlockCS, CheckpointError, GpuAsyncRED, RadonCT, RunInterrupted, Status, gaussian_matrices
-from asyncred_gpu.checkpoint import replace_file
 from asyncred_gpu.keeping import Keeping, pause_after
 from asyncred_gpu.operators.gaussian import measure_blocks
 from asyncred_gpu.operators.radon import project
@@ -28,6 +27,7 @@ from asyncred_gpu.runtime.simulated_streams import Machine, SimulatedDevice
 from asyncred_gpu.runtime.stream_policies import AnyOrder
 from asyncred_gpu.scheduler import Pattern
 from asyncred_gpu.theory_problem import Average
+from asyncred_gpu.whole_file import replace_file
 
 from .helpers import blobs, small_network
 from .helpers import half_turn as half

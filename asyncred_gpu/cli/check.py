@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..config.settings import ReconstructSettings
-from ..exit_status import REFUSED, ended
+from ..exit_status import refused
 from .command import SettingsCommand
 
 
@@ -15,7 +15,7 @@ def _run(settings: ReconstructSettings, words: Sequence[str]) -> int:
     try:
         report = inspect_scan(settings)
     except Refused as error:
-        return ended(f"error: {error}", REFUSED)
+        return refused(error)
     print("\n".join(report))
     return 0
 

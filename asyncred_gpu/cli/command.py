@@ -6,7 +6,6 @@ Exit statuses: 0 done, 1 a run that failed or diverged, 2 refused before it bega
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import rich_click as click
@@ -17,6 +16,7 @@ from pydantic.fields import FieldInfo
 from ..config.forms import form_of
 from ..config.read import SettingsError, make_settings
 from ..config.settings import Settings, option_name
+from .path_word import PATH
 
 Kind = TypeVar("Kind", bound=Settings)
 
@@ -60,7 +60,7 @@ class SettingsCommand(click.RichCommand, Generic[Kind]):
                     f"{bare} and {option_name(self.argument)} {given[self.argument]} are two. Pass one."
                 )
             given[self.argument] = bare
-        settings = make_settings(self.kind, given, None if file is None else Path(file))
+        settings = make_settings(self.kind, given, file)
         try:
             return self.run(settings, context.find_object(tuple) or ())
         except KeyboardInterrupt:  # of which click would make an empty line
@@ -116,7 +116,7 @@ def _completer(words: tuple[str, ...]) -> Callable[[Any, Any, str], list[Complet
 def _config_option() -> click.RichOption:
     return click.RichOption(
         [f"--{CONFIG}"],
-        type=click.STRING,
+        type=PATH,
         metavar="FILE.yaml",
         help="settings from a file, such as a run's settings.yaml; options given beside it override it",
         panel="run",
