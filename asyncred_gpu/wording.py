@@ -56,6 +56,14 @@ def said(error: BaseException, renamed: Mapping[str, str] | None = None) -> str:
     return as_typed(one_line(str(error)), renamed)
 
 
+def reason_of(error: BaseException) -> str:
+    """Another library's error, for the brackets in ours."""
+    text = one_line(str(error)) or type(error).__name__
+    if "pickle" in text or "Python objects" in text:  # NumPy's advice is to load them all the same
+        return "it isn't an array of numbers"
+    return f"it has no {text}" if isinstance(error, KeyError) else text
+
+
 def one_line(text: str) -> str:
     """Line breaks, which a file's name or another library's message may have, as spaces."""
     return re.sub(r"\s*[\r\n\t]\s*", " ", text).strip()

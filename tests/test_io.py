@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from asyncred_gpu.io import read_scan
+from asyncred_gpu.io import Reading, read_scan
 from asyncred_gpu.io.correction import MIN_TRANSMISSION, line_integrals
 
 TOOTH = Path(__file__).parents[2] / "shared" / "data" / "tooth.h5"
@@ -203,3 +203,21 @@ def test_the_real_scan_reads() -> None:
     assert scan.sinogram.shape == (181, 640)
     assert (scan.clipped, scan.dead_detectors) == (0, 0)
     assert abs(float(np.median(scan.sinogram[:, :20]))) < 0.02 < float(scan.sinogram.max())  # air beside the sample
+
+
+@pytest.mark.parametrize("units", ["furlongs", "mrad", "turns"])
+def test_units_that_are_not_known_are_refused(units: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "scan.h5")
+    with h5py.File(path, "r+") as file:
+        file["exchange/theta"].attrs["units"] = units
+    with pytest.raises(ValueError, match=rf"exchange/theta is in '{units}', and degrees and radians are what is read"):
+        read_scan(path)
+    assert read_scan(path, 0, Reading(theta="0:180")).angles[1] == pytest.approx(np.deg2rad(9))
+
+
+@pytest.mark.parametrize("units", ["Degrees", "deg", "°", b"degree", np.array(["degrees"], object), ""])
+def test_degrees_have_many_names(units: Any, tmp_path: Path) -> None:
+    path = write(tmp_path / "scan.h5")
+    with h5py.File(path, "r+") as file:
+        file["exchange/theta"].attrs["units"] = units
+    assert read_scan(path).angles[1] == pytest.approx(np.deg2rad(9))

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..wording import reason_of
+
 Float = NDArray[np.float64]
 
 # Fewer angles than this within 2π degrees can be a real tilt series; more are radians.
@@ -30,8 +32,8 @@ def given_angles(theta: str, count: int) -> Float:
         except ValueError:
             first = last = math.nan
         if not math.isfinite(first) or not math.isfinite(last) or first == last:
-            raise ValueError(f"theta={theta} isn't a range of degrees. Pass one such as 0:180, or a file of angles.")
-        return check_angles(first + (last - first) * np.arange(count) / count, "degrees", f"theta {theta}")
+            raise ValueError(f"theta={theta!r} isn't a range of degrees. Pass one such as 0:180, or a file of angles.")
+        return check_angles(first + (last - first) * np.arange(count) / count, "degrees", f"theta={theta!r}")
     values = _numbers(Path(theta))
     if values.shape != (count,):
         raise ValueError(
@@ -43,15 +45,19 @@ def given_angles(theta: str, count: int) -> Float:
 
 def _numbers(path: Path) -> Float:
     if not path.is_file():
-        raise FileNotFoundError(f"theta={path} is neither a file nor a range such as 0:180. Pass one of them.")
+        raise FileNotFoundError(f"theta={str(path)!r} is neither a file nor a range such as 0:180. Pass one of them.")
     try:
         if path.suffix == ".npy":
-            loaded: Float = np.asarray(np.load(path, allow_pickle=False), np.float64)
-            return loaded.ravel()
+            loaded = np.load(path, allow_pickle=False)
+            if loaded.dtype.kind not in "iuf":
+                raise ValueError(f"it holds {loaded.dtype}")
+            return np.ravel(loaded).astype(np.float64)
         words = path.read_text("utf-8").replace(",", " ").split()
         return np.array([float(word) for word in words])
     except (ValueError, EOFError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} isn't a list of angles ({error}). Write a number a line, in degrees.") from error
+        raise ValueError(
+            f"{path} isn't a list of angles ({reason_of(error)}). Write a number a line, in degrees."
+        ) from error
     except OSError as error:
         raise OSError(f"{path} can't be read ({error.strerror}). Check its permissions.") from error
 
@@ -75,6 +81,11 @@ def check_angles(theta: NDArray[Any], units: str, name: str = "exchange/theta") 
         )
     if units.lower().startswith("rad"):
         return theta
+    if units and not units.lower().startswith(("deg", "°")):
+        raise ValueError(
+            f"{name} is in {units!r}, and degrees and radians are what is read here. Write degrees; or pass theta=, a "
+            "file of degrees or a range such as 0:180."
+        )
     if theta.size > FEW_ANGLES and float(np.abs(theta).max()) <= 2 * math.pi:
         raise ValueError(
             f"{name} spans {theta.min():g} to {theta.max():g} over {theta.size} projections: as degrees that "
