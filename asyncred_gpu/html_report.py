@@ -1,7 +1,7 @@
 """One page a run that needs nothing else: images with linked zoom, profiles, curves, the workers' timeline, settings.
 
-What it shows is read from the run's folder (run_folder.py), so that `asyncred report` can make it again. Images are quantized to 16 bits and
-binned to 1024 pixels a side at most; curves and timeline are thinned.
+What it shows is read from the run's folder (run_folder.py), so that `asyncred report` can make it again. Images are
+quantized to 16 bits and binned to 1024 pixels a side at most; curves and timeline are thinned.
 """
 
 from __future__ import annotations

@@ -136,7 +136,7 @@ def solve(options: ReconstructSettings, setup: Setup, folder: OutputFolder) -> R
     settings = folder.path / SETTINGS
     if goes_on and not options.quiet:
         print(f"going on from {folder.path / CHECKPOINT}", flush=True)
-    if options.checkpoint_every is not None:
+    if options.checkpoint_every is not None or goes_on:
         keeps = {"checkpoint": folder.path / CHECKPOINT, "checkpoint_every": options.checkpoint_every}
         keeps["resume"] = goes_on
         if not goes_on:  # beside the checkpoints, for whoever goes on

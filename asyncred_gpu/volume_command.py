@@ -5,6 +5,8 @@ Exit statuses: 0 done, 1 a slice that failed or diverged, 2 refused before it be
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,11 +16,12 @@ import numpy as np
 
 from .config.repeat import as_given, as_yaml
 from .config.settings import ReconstructSettings
-from .denoiser import load_denoiser
+from .denoiser import load_denoiser, load_network, network_fingerprint
 from .devices import DeviceError
 from .exit_status import FAILED, INTERRUPTED, ended, failed, refused
 from .going_on import SETTINGS, how_to_go_on
 from .io import OutputFolder, open_projections
+from .io.output import plain
 from .reconstruct import problem_name, reading_of, solver_arguments
 from .report import versions
 from .result import Result, Status
@@ -48,7 +51,7 @@ def reconstruct_slices(options: ReconstructSettings, folder: OutputFolder | None
         try:
             files = SliceFiles(folder.path, (rows, cols))
             if goes_on:
-                check_data(files, volume)
+                check_same(files, volume)
             else:
                 folder.write_text(SETTINGS, used)
             _run(volume, files, options.quiet)
@@ -109,14 +112,20 @@ def used_settings(options: ReconstructSettings, volume: Volume) -> str:
     return as_yaml(ordered, "asyncred reconstruct")
 
 
-def check_data(files: SliceFiles, volume: Volume) -> None:
-    """Refuse to go on with other data: of the first and the last slice that is there, the checksums must be the same.
+def check_same(files: SliceFiles, volume: Volume) -> None:
+    """Refuse to go on with other settings or other data, of which the first and the last slice that is there are read.
 
     Raises:
-        ValueError: they aren't.
+        ValueError: they aren't those of before.
     """
     told = files.told()
     there = [index for index in volume.indices if files.path(index).exists() and "sha256" in told.get(index, {})]
+    others = [index for index in there if told[index].get("settings", settings_sum(volume)) != settings_sum(volume)]
+    if others:
+        raise ValueError(
+            f"{files.path(others[0])} was made with other settings than those in {SETTINGS} now. Put that file back as "
+            "it was, or begin anew in another folder."
+        )
     for index in {*there[:1], *there[-1:]}:
         if volume.scan.slice(index).info["sha256_of_slice"] != told[index]["sha256"]:
             raise ValueError(
@@ -125,12 +134,21 @@ def check_data(files: SliceFiles, volume: Volume) -> None:
             )
 
 
+def settings_sum(volume: Volume) -> str:
+    """A checksum of all that a slice's image depends on besides its data; the slices may be others."""
+    common = (volume.center, volume.size, volume.pad, volume.every, volume.warm, volume.sweeps, volume.warm_sweeps)
+    network = network_fingerprint(load_network(volume.denoiser))
+    text = json.dumps([*common, volume.at_once, volume.tol, plain(volume.options), network], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def _run(volume: Volume, files: SliceFiles, quiet: bool) -> None:
     """Every slice that isn't there yet."""
+    settings = settings_sum(volume)
     with VolumeDisplay(len(volume.indices), quiet) as display:
         for one in run_volume(volume, files.read, display.progress):
             if one.result is not None:
-                files.write(one.index, one.image, _told(one, one.result))
+                files.write(one.index, one.image, _told(one, one.result) | {"settings": settings})
             display.finished(one)
 
 

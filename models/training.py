@@ -95,7 +95,8 @@ class Trainer:
             self.network.load_state_dict(start.state_dict())
         except RuntimeError as error:
             raise ValueError(
-                f"The weights to start from don't fit a {self.settings.network}: {error}. Pass others, or none."
+                f"The weights to start from don't fit a {self.settings.network}: their layers are others. Pass weights "
+                "of such a network, or none."
             ) from error
 
     def _clip(self) -> None:
@@ -145,7 +146,11 @@ class Trainer:
         return scale_network(self.network, self.settings.lipschitz)
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint in one step: an interrupted save leaves the old one whole."""
+        """Write a checkpoint in one step: an interrupted save leaves the old one whole.
+
+        Raises:
+            OSError: it can't be written.
+        """
         state = {
             "settings": asdict(self.settings),
             "step": self.step,
@@ -158,8 +163,13 @@ class Trainer:
             "device": self.device.type,
         }
         partial = path.with_name(path.name + ".partial")
-        torch.save(state, partial)
-        os.replace(partial, path)
+        try:
+            torch.save(state, partial)
+            os.replace(partial, path)
+        except RuntimeError as error:  # torch's, of a disk that is full
+            raise OSError(f"{path} can't be written ({str(error).splitlines()[0]}). Free some space.") from error
+        finally:
+            partial.unlink(missing_ok=True)
 
     def resume(self, path: Path) -> None:
         """Go on from a checkpoint.
