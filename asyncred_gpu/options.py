@@ -41,7 +41,7 @@ def devices(text: str) -> str | list[str]:
     return names[0] if len(names) == 1 else names
 
 
-def whole(least: int) -> Callable[[str], int]:
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
     """A whole number, `least` or more."""
 
     def convert(text: str) -> int:
@@ -51,6 +51,8 @@ def whole(least: int) -> Callable[[str], int]:
             raise argparse.ArgumentTypeError(f"{text!r} isn't a whole number, {least} or more") from None
         if value < least:
             raise argparse.ArgumentTypeError(f"{value} is too small, it takes {least} or more")
+        if most is not None and value > most:
+            raise argparse.ArgumentTypeError(f"{value} is too large, it takes {most} or less")
         if value >= 2**31:
             raise argparse.ArgumentTypeError(f"{value} is too large, it takes less than 2^31")
         return value

@@ -48,7 +48,7 @@ def tune_scan(options: TuneSettings, words: Sequence[str]) -> int:
         except (TuningError, WorkerError) as error:
             return failed(error)
         except (OSError, ValueError, TypeError, MemoryError, DeviceError) as error:
-            return refused(error)
+            return refused(error, {"sigma": "sigmas"})
         try:
             write(folder, options, problem, tuned, words)
         except OSError as error:

@@ -22,6 +22,7 @@ from .exit_status import FAILED, INTERRUPTED, ended, failed, refused
 from .going_on import SETTINGS, how_to_go_on
 from .io import OutputFolder, open_projections
 from .io.output import plain
+from .io.projections import rows_of
 from .reconstruct import problem_name, reading_of, solver_arguments
 from .report import versions
 from .result import Result, Status
@@ -49,11 +50,14 @@ def reconstruct_slices(options: ReconstructSettings, folder: OutputFolder | None
     with folder:
         used = used_settings(options, volume)
         try:
+            if not goes_on:
+                folder.write_text(SETTINGS, used)
+        except OSError as error:
+            return refused(error)
+        try:
             files = SliceFiles(folder.path, (rows, cols))
             if goes_on:
                 check_same(files, volume)
-            else:
-                folder.write_text(SETTINGS, used)
             _run(volume, files, options.quiet)
             finish(folder, files, volume, options, words, used)
         except ValueError as error:
@@ -75,11 +79,7 @@ def planned_volume(options: ReconstructSettings) -> Volume:
     """Everything checked, and what all slices have in common chosen."""
     assert options.input is not None and options.slices is not None
     scan = open_projections(options.input, reading_of(options))
-    begin, end, step = (*options.slices.split(":"), "")[:3]
-    rows = range(scan.rows)[slice(int(begin or 0), int(end) if end else None, int(step or 1))]
-    if not rows or (end and int(end) > scan.rows):
-        there = f"the scan has {scan.rows} slices, 0 to {scan.rows - 1}"
-        raise ValueError(f"--slices {options.slices}: {there}. Pass some of those, END not among them.")
+    rows = rows_of(options.slices, scan)
     arguments = solver_arguments(options)
     scale = arguments.pop("intensity_scale", "auto")
     return plan_volume(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -35,11 +36,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """So that the new name outlives a failure of power, too, where the system can do that."""
+    """So that the new name outlives a failure of power, too, where the system can do that; the file is there."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(descriptor)
+        with suppress(OSError):  # of file systems that sync no folders
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -205,6 +205,27 @@ def test_the_real_scan_reads() -> None:
     assert abs(float(np.median(scan.sinogram[:, :20]))) < 0.02 < float(scan.sinogram.max())  # air beside the sample
 
 
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (PermissionError(13, "Unable to open file"), r"can't be read \(Permission denied\)\. Check its permissions\."),
+        (BlockingIOError(11, "unable to lock file"), "is still being written, or wasn't closed by who wrote it"),
+        (OSError("Unable to open file (file is already open for write)"), r"Wait until it is; .* `h5clear -s`"),
+        (OSError("bad\nsuperblock"), r"isn't an HDF5 file, or a damaged one \(bad superblock\)"),
+    ],
+)
+def test_a_file_that_does_not_open_is_said_why(
+    error: OSError, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise error
+
+    path = write(tmp_path / "scan.h5")
+    monkeypatch.setattr(h5py, "File", refuse)
+    with pytest.raises(OSError, match=message):
+        read_scan(path)
+
+
 @pytest.mark.parametrize("units", ["furlongs", "mrad", "turns"])
 def test_units_that_are_not_known_are_refused(units: str, tmp_path: Path) -> None:
     path = write(tmp_path / "scan.h5")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..config.settings import ReconstructSettings
+from ..config.settings import CheckSettings
 from ..exit_status import refused
 from .command import SettingsCommand
 
 
-def _run(settings: ReconstructSettings, words: Sequence[str]) -> int:
+def _run(settings: CheckSettings, words: Sequence[str]) -> int:
     from ..inspection import Refused, inspect_scan
 
     try:
@@ -22,9 +22,9 @@ def _run(settings: ReconstructSettings, words: Sequence[str]) -> int:
 
 command = SettingsCommand(
     "check",
-    ReconstructSettings,
+    CheckSettings,
     _run,
     help="Say what a scan holds, its geometry, and what memory and time reconstructing it would take. "
-    "Takes the options of reconstruct, and writes nothing.",
+    "Takes all options of reconstruct, and writes nothing.",
     argument="input",
 )

@@ -79,7 +79,7 @@ def options_of(kind: type[Settings]) -> list[click.RichOption]:
     for section in sections(kind):
         for name, field in kind.model_fields.items():
             if name in section.__annotations__:
-                options.append(_option(name, field, section.section))
+                options.append(_option(name, field, section.section, name in kind.unused))
     return options
 
 
@@ -88,13 +88,13 @@ def sections(kind: type[Settings]) -> list[type[Settings]]:
     return [base for base in reversed(kind.__mro__) if issubclass(base, Settings) and vars(base).get("section")]
 
 
-def _option(name: str, field: FieldInfo, section: str) -> click.RichOption:
+def _option(name: str, field: FieldInfo, section: str, hidden: bool) -> click.RichOption:
     form, flag = form_of(field), option_name(name)
     extra = field.json_schema_extra
     shown = extra["shown"] if isinstance(extra, dict) else field.default
     text = f"{field.description} [{shown}]"
     if form is None:
-        return click.RichOption([f"{flag}/--no-{flag[2:]}"], default=None, help=text, panel=section)
+        return click.RichOption([f"{flag}/--no-{flag[2:]}"], default=None, help=text, panel=section, hidden=hidden)
     # What is right is said by the settings alone, so every word is taken here.
     return click.RichOption(
         [flag],
@@ -102,6 +102,7 @@ def _option(name: str, field: FieldInfo, section: str) -> click.RichOption:
         metavar=form.metavar,
         help=text,
         panel=section,
+        hidden=hidden,
         shell_complete=_completer(form.words) if form.words else None,
     )
 

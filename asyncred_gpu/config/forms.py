@@ -123,6 +123,7 @@ _FIELD, _PROBLEM = _choice(("circle", "none")), _choice(("ct", "cs"))
 
 Whole0 = Annotated[int, _reader(whole(0)), Form("N")]
 Whole1 = Annotated[int, _reader(whole(1)), Form("N")]
+Centers = Annotated[int, _reader(whole(1, 100)), Form("N")]
 Real = Annotated[float, _reader(number()), Form("X")]
 Positive = Annotated[float, _reader(number(above=0)), Form("X")]
 NotNegative = Annotated[float, _reader(number(least=0)), Form("X")]

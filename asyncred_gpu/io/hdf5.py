@@ -15,6 +15,7 @@ import hdf5plugin  # noqa: F401  registers its filters
 import numpy as np
 from numpy.typing import NDArray
 
+from ..wording import reason_of
 from .axes import frames_of, parse_axes
 from .projections import Frames
 
@@ -41,9 +42,16 @@ def open_hdf5(path: Path) -> h5py.File:
             raise OSError(
                 f"{path} is truncated: shorter than its own header says. Copy it again from where it was measured."
             ) from error
+        if isinstance(error, PermissionError):
+            raise OSError(f"{path} can't be read (Permission denied). Check its permissions.") from error
+        if isinstance(error, BlockingIOError) or "open for write" in str(error):
+            raise OSError(
+                f"{path} is still being written, or wasn't closed by who wrote it. Wait until it is; if nobody writes "
+                "it any more, run `h5clear -s` on a copy."
+            ) from error
         raise OSError(
-            f"{path} isn't an HDF5 file, or a damaged one ({' '.join(str(error).split())}). Copy it again from where "
-            "it was measured."
+            f"{path} isn't an HDF5 file, or a damaged one ({reason_of(error)}). Copy it again from where it was "
+            "measured."
         ) from error
 
 

@@ -126,6 +126,16 @@ class OutputFolder:
 
 def _made(folder: Path) -> tuple[Path, list[Path]]:
     """The given folder, and which folders had to be made for it, innermost first."""
+    check_free(folder)
+    return (folder, []) if folder.is_dir() else _mkdir(folder)
+
+
+def check_free(folder: Path) -> None:
+    """Whether results may go there: a new folder, or an empty one.
+
+    Raises:
+        FileExistsError: something is there.
+    """
     if folder.is_dir():
         found = sorted(item.name for item in folder.iterdir())
         if found:
@@ -133,10 +143,8 @@ def _made(folder: Path) -> tuple[Path, list[Path]]:
                 f"{folder} holds {len(found)} files already ({', '.join(found[:3])}{', …' if len(found) > 3 else ''}); "
                 "nothing is overwritten. Pass a new or an empty folder."
             )
-        return folder, []
-    if folder.exists():
+    elif folder.exists():
         raise FileExistsError(f"{folder} is a file, so no folder of that name can be made. Pass another name.")
-    return _mkdir(folder)
 
 
 def _made_new(root: Path, name: str) -> tuple[Path, list[Path]]:
