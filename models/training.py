@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from zipfile import is_zipfile
 
 import numpy as np
 import torch
@@ -205,6 +206,8 @@ class Trainer:
 def _read_checkpoint(path: Path) -> dict[str, Any]:
     advice = "Remove it to train from the start, or pass another checkpoint file."
     try:
+        if not is_zipfile(path):  # of which torch would make any error at all
+            raise UnpicklingError
         state = torch.load(path, weights_only=True, map_location="cpu")
     except (RuntimeError, EOFError, UnpicklingError) as error:
         raise ValueError(f"{path} is damaged, or no checkpoint: torch can't read it. {advice}") from error

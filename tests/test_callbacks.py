@@ -103,6 +103,20 @@ def test_without_tensorboard_it_is_said_how_to_install_it(monkeypatch: pytest.Mo
         TensorBoard("nowhere")
 
 
+def test_a_log_that_is_full_does_not_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = JsonLines("/dev/full", every=0.5)
+    with lines:
+        result = solver().run(max_sweeps=2, callbacks=[lines])
+    assert result.history["sweep"][-1] == 2
+    assert lines.trouble is not None and "No space left" in str(lines.trouble)
+
+
+def test_a_log_begins_with_the_run(tmp_path: Path) -> None:
+    with JsonLines(tmp_path / "a"), TensorBoard(tmp_path / "b"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"every=0 can't be\. Pass sweeps"):
         JsonLines(tmp_path / "a", every=0)

@@ -34,6 +34,8 @@ def test_every_command_has_a_help(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"sage: asyncred {command}" in capsys.readouterr().out
     assert main(["--version"]) == 0
     assert re.fullmatch(r"asyncred_gpu \d+\.\d+\.\d+\n", capsys.readouterr().out)
+    assert main([]) == 0  # and doesn't leave the process
+    assert "sage: asyncred [OPTIONS] COMMAND" in capsys.readouterr().out
     assert main(["recon"]) == 2
     assert capsys.readouterr().err == "error: No such command 'recon'. See asyncred --help.\n"
 

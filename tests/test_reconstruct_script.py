@@ -191,6 +191,18 @@ def test_interrupted_before_it_begins_it_leaves_nothing_behind(tmp_path: Path, d
     assert "sweep" not in out and list(tmp_path.iterdir()) == []
 
 
+def test_a_run_that_diverged_says_so_even_if_it_is_to_be_quiet(
+    tmp_path: Path, denoiser: tuple[str, str], capsys: Any
+) -> None:
+    words = [*SMALL, *denoiser, "--step", "1e9", "--output", str(tmp_path / "run"), "--quiet"]
+    assert main(words) == 1
+    out, err = capsys.readouterr()
+    assert (
+        out == "" and err.startswith("error: The run diverged: ") and err.endswith(f" It is in {tmp_path / 'run'}.\n")
+    )
+    assert np.isfinite(tifffile.imread(tmp_path / "run" / "reconstruction.tif")).all()
+
+
 REFUSED: dict[str, tuple[list[str], str]] = {
     "no sweeps": (["--sweeps", "0"], "--sweeps: 0 is out of range, it takes more than 0"),
     "no pixels": (["--size", "0"], "--size: 0 is too small, it takes 1 or more"),
