@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import logging
 import subprocess
@@ -104,7 +106,12 @@ def test_without_tensorboard_it_is_said_how_to_install_it(monkeypatch: pytest.Mo
 
 
 def test_a_log_that_is_full_does_not_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = JsonLines("/dev/full", every=0.5)
+    class Full(io.BytesIO):
+        def write(self, *arguments: Any) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "open", lambda *arguments: Full())
+    lines = JsonLines(tmp_path / "progress.jsonl", every=0.5)
     with lines:
         result = solver().run(max_sweeps=2, callbacks=[lines])
     assert result.history["sweep"][-1] == 2
