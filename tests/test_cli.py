@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -293,6 +294,16 @@ def test_what_tune_writes_is_what_reconstruct_takes(
     assert main(["reconstruct", "--config", "tuned/settings.yaml", "--quiet", "--sweeps", "1", "--output", "run"]) == 0
     solver = json.loads(Path("run/run.json").read_text())["solver"]
     assert solver["tau"] == found["tau"] and solver["num_workers"] == 1
+
+
+def test_tune_says_when_its_time_was_too_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    write_scan(tmp_path / "scan.h5", center=51.5)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("asyncred_gpu.tuning.trials.perf_counter", chain((0.0, 0.0, 0.0), repeat(9.0)).__next__)
+    assert main(["tune", "scan.h5", "--size", "64", "--time-limit", "5", "--quiet", "--output", "tuned"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("error: --time-limit 5 was over before the first trial was: 0 of its 164 sweeps were made")
+    assert not Path("tuned").exists()
 
 
 def test_tune_refuses_before_it_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
