@@ -145,7 +145,7 @@ def fan_center(sinogram: Image, angles: Angles, beam: Beam) -> float:
         raise ValueError(
             f"no rotation centre from {low:.1f} to {high:.1f} makes lines measure the same from both ends, {best:.1f} "
             "comes closest: the true one lies outside, the distances are wrong, or nothing in the sinogram shows it. "
-            "Pass center= (--center) as a number."
+            "Pass center= as a number."
         )
     return round(float(best), 4)
 
@@ -164,7 +164,7 @@ def _mismatch(sinogram: Image, angles: Angles, beam: Beam, center: float) -> flo
         raise ValueError(
             f"the rotation centre of a fan can't be estimated from {len(angles)} views over "
             f"{np.rad2deg(np.ptp(angles)):.0f} degrees: they see {100 * twice.mean():.0f} % of the lines from both "
-            "ends, as a turn sees most. Pass center= (--center) as a number."
+            "ends, as a turn sees most. Pass center= as a number."
         )
     front, back = both[:, twice]
     compared, all_seen = np.sum(front**2) + np.sum(back**2), np.nansum(both**2)

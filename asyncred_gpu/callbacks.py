@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import numpy as np
 
@@ -40,22 +42,34 @@ class Now:
 class JsonLines:
     """Appends a JSON object a line to a file, each flushed at once; a run that goes on appends to what is there.
 
+    The file is opened at the first commit: a run that is refused before leaves it as it is. When it can't be written
+    to any more, e.g. on a full disk, `trouble` says why, and the run goes on.
+
     Args:
         path: the file. every: sweeps from one line to the next.
     Raises:
-        OSError: it can't be written to.
+        OSError: its folder isn't there.
     """
 
     def __init__(self, path: str | Path, every: float = 1.0) -> None:
-        self._now = Now(every)
-        self._file = Path(path).open("a+b")  # noqa: SIM115  open until the run ends
-        _cut_to_whole_lines(self._file)
+        self._now, self._path = Now(every), Path(path)
+        self._file: IO[bytes] | None = None
+        self.trouble: OSError | None = None
+        if not self._path.absolute().parent.is_dir():
+            raise FileNotFoundError(f"{self._path.parent} isn't a folder. Make it, or pass another file.")
 
     def __call__(self, progress: Progress) -> None:
-        if self._now(progress.sweep):
-            told = {name: _finite(getattr(progress, name)) for name in FIELDS}
+        if self.trouble is not None or not self._now(progress.sweep):
+            return
+        told = {name: _finite(getattr(progress, name)) for name in FIELDS}
+        try:
+            if self._file is None:
+                self._file = self._path.open("a+b")
+                _cut_to_whole_lines(self._file)
             self._file.write(json.dumps(told).encode() + b"\n")
             self._file.flush()
+        except OSError as error:
+            self.trouble = error
 
     def __enter__(self) -> Self:
         return self
@@ -63,11 +77,15 @@ class JsonLines:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        if self._file is not None:
+            with suppress(OSError):  # what is still to be written is what couldn't be
+                self._file.close()
 
 
 class TensorBoard:
     """Curves of ‖G‖²/‖G₀‖², staleness and SNR over sweeps, and the image now and then. Needs the package tensorboard.
+
+    Its folder is made at the first commit.
 
     Args:
         folder: of the event files. every: sweeps between points of the curves. images: sweeps between images.
@@ -81,10 +99,13 @@ class TensorBoard:
         except ImportError as error:
             raise ImportError("TensorBoard needs the package tensorboard: `pip install tensorboard`.") from error
         self._now, self._now_images = Now(every), Now(images)
-        self._writer = SummaryWriter(str(folder))
+        self._open = partial(SummaryWriter, str(folder))
+        self._writer: Any = None
 
     def __call__(self, progress: Progress) -> None:
         step = progress.update
+        if self._writer is None:
+            self._writer = self._open()
         if self._now(progress.sweep):
             for name in CURVES:
                 value = getattr(progress, name)
@@ -100,7 +121,8 @@ class TensorBoard:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
 
 def _cut_to_whole_lines(file: Any) -> None:

@@ -8,7 +8,6 @@ monitor, guard. Limits aren't in it: those of the run that goes on count.
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -20,10 +19,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .slots import Slot, SlotLayout
+from .whole_file import replace_file
+from .wording import reason_of
 
 # Changes when a file of before can't be read any more.
 FORMAT = 1
 SLOT_ARRAYS = ("pixels", "momentum", "center", "share")
+# What was chosen when the run began, without which it can't go on.
+FACTS = ("checkpoint_every", "precision", "intensity_scale", "first_strength", "start", "notes")
+# What reading a file that isn't whole, or isn't one, may raise.
+DAMAGE = (
+    *(OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, EOFError, OverflowError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+OTHER_BLOCKS = "its blocks are others: the data or the settings have changed"
 
 
 class CheckpointError(ValueError):
@@ -85,22 +94,26 @@ class State:
         if not path.exists():
             raise CheckpointError(f"{path} doesn't exist, so nothing can go on from it. Begin without resume=.")
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
+            arrays = _arrays(path)
             meta = json.loads(str(arrays.pop("meta")))
-            if meta.get("format") != FORMAT:
-                raise CheckpointError(
-                    f"{path} is a checkpoint of format {meta.get('format')}, this version reads {FORMAT}. Go on with "
-                    "the version that wrote it."
-                )
-            slots = _split({name: arrays[name] for name in SLOT_ARRAYS}, layout)
-        except CheckpointError:
-            raise
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            reason = " ".join(str(error).split())
-            raise CheckpointError(
-                f"{path} isn't a checkpoint of this run, or a damaged one ({reason}). Begin anew, with another file."
-            ) from error
+            if meta.get("format") == FORMAT:
+                return cls._of(meta, arrays, layout)
+        except PermissionError as error:
+            raise CheckpointError(f"{path} can't be read ({error.strerror}). Check its permissions.") from error
+        except DAMAGE as error:
+            raise damaged(path, error) from error
+        raise CheckpointError(
+            f"{path} is a checkpoint of format {meta.get('format')}, this version reads {FORMAT}. Go on with the "
+            "version that wrote it."
+        )
+
+    @classmethod
+    def _of(cls, meta: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], layout: SlotLayout) -> Self:
+        slots = _split({name: arrays[name] for name in SLOT_ARRAYS}, layout)
+        missing = [name for name in FACTS if name not in meta["facts"]]
+        missing += [name for name in ("measurements", "tau") if name not in meta["settings"]]
+        if missing:
+            raise ValueError(f"it has no {missing[0]}")
         return cls(
             version=int(meta["version"]),
             seconds=float(meta["seconds"]),
@@ -129,38 +142,33 @@ class State:
         if changed:
             raise CheckpointError(
                 f"{path} is the checkpoint of a run with other settings: {'; '.join(changed)}. Go on with those, or "
-                "begin anew with another file."
+                "begin anew with another file or folder."
             )
 
 
-def replace_file(path: Path, write: Any) -> None:
-    """Have `write(file)` write the file, which takes the place of the one before only when it is whole and on the disk.
+def damaged(path: Path, error: BaseException) -> CheckpointError:
+    """For a file that can't be what it is to be."""
+    return CheckpointError(
+        f"{path} isn't a checkpoint of this run, or a damaged one ({reason_of(error)}). Begin anew, with another file "
+        "or folder."
+    )
 
-    Raises:
-        OSError: it can't be written; the one before is still there.
-    """
-    beside = path.with_name(f".{path.name}.part")  # one name: what a kill left is overwritten the next time
+
+def sweeps_in(path: Path) -> float | None:
+    """How many sweeps the checkpoint holds; None: it isn't one, and whoever goes on from it will say so."""
     try:
-        with beside.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
+        sweeps = _arrays(path)["history_sweep"]
+        return float(sweeps[-1]) if len(sweeps) else 0.0
+    except DAMAGE:
+        return None
 
 
-def _sync_folder(folder: Path) -> None:
-    """So that the new name outlives a failure of power, too, where the system can do that."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    with path.open("rb") as stream:
+        if stream.read(2) != b"PK":  # of which NumPy would say that it could be unpickled
+            raise ValueError("it isn't NumPy's .npz")
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
 
 
 def _joined(arrays: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -176,7 +184,9 @@ def _split(arrays: Mapping[str, NDArray[np.float32]], layout: SlotLayout) -> lis
         part = arrays[name][begins[name] : begins[name] + size]
         begins[name] += size
         if part.size != size:
-            raise ValueError(f"its {name} are too few for these blocks")
+            raise ValueError(OTHER_BLOCKS)
+        if not np.isfinite(part).all():
+            raise ValueError(f"its {name} has NaN or infinite values")
         return part.reshape(shape)
 
     slots = [
@@ -184,7 +194,7 @@ def _split(arrays: Mapping[str, NDArray[np.float32]], layout: SlotLayout) -> lis
         for pixels, share in zip(layout.pixels, layout.shares, strict=True)
     ]
     if any(arrays[name].size != begins[name] for name in SLOT_ARRAYS):
-        raise ValueError("it has more than these blocks")
+        raise ValueError(OTHER_BLOCKS)
     return slots
 
 

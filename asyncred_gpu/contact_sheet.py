@@ -15,9 +15,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from .config.centering import CenterSettings
-from .exit_status import REFUSED, ended
+from .exit_status import failed, refused
 from .experiments import Problem
 from .reconstruct import ct_problem
+from .whole_file import replace_file
 
 Image = NDArray[np.float32]
 
@@ -33,9 +34,13 @@ def write_sheet(options: CenterSettings) -> int:
         _check_new(path)
         problem = ct_problem(options, seed=0)
         images = reconstructions(problem, trial_centers(problem, options.width, options.count))
-        sheet(problem, images, options.part).savefig(path, dpi=150)
+        figure = sheet(problem, images, options.part)
     except (OSError, ValueError, MemoryError) as error:
-        return ended(f"error: {error}", REFUSED)
+        return refused(error)
+    try:
+        replace_file(path, lambda file: figure.savefig(file, format="png", dpi=150))
+    except OSError as error:
+        return failed(error)
     known = "estimated" if problem.facts.get("center_estimated") else "given"
     print(f"centre {known} at detector {problem.center:.1f}; {len(images)} centres around it in {path}")
     return 0

@@ -8,6 +8,8 @@ Denoisers are not scale-equivariant: c brings the image to the intensities the n
 from __future__ import annotations
 
 import copy
+import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,7 @@ from .models import DnCNN, dncnn_from_state, load_weights, state_from_tensorflow
 from .receptive import LocalNetwork as LocalNetwork
 from .receptive import measured_radius
 from .tf32 import float32_rules
+from .wording import reason_of
 from .workspace import Workspace
 
 # Guesses, not measured: cuDNN's workspace as a share of the features, and what a network we don't know keeps.
@@ -102,13 +105,26 @@ def load_denoiser(
     if not path.is_file():
         raise FileNotFoundError(
             f"denoiser={str(denoiser)!r} is neither a shipped denoiser ({', '.join(SHIPPED)}) nor a file. "
-            "Pass one of these names, the path of a .safetensors or .npz file, or a torch module."
+            "Pass one of these names, or the path of a .safetensors or .npz file; in Python also a torch module."
         )
     if path.suffix == ".npz":
-        with np.load(path) as arrays:
-            return dncnn_from_state(state_from_tensorflow(dict(arrays)))
+        return dncnn_from_state(state_from_tensorflow(_kernels(path)))
+    if path.suffix != ".safetensors":
+        raise ValueError(
+            f"denoiser={str(denoiser)!r} isn't a file of weights, which end in .safetensors or .npz. Pass one, or one "
+            f"of {', '.join(SHIPPED)}."
+        )
     network = load_weights(path)[0]
     return network if isinstance(network, DnCNN) else network.at(float(sigma) / 255)
+
+
+def _kernels(path: Path) -> dict[str, Any]:
+    """Of a TensorFlow network."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} can't be read as .npz ({reason_of(error)}). Copy it again.") from error
 
 
 def load_network(denoiser: Any) -> nn.Module:

@@ -226,6 +226,8 @@ def _center_of(views: Views) -> float:
 def split_views(views: Views, every: int) -> tuple[Views, Views | None]:
     """Every n-th projection, and the others."""
     count = len(views.angles)
+    if count < 2:
+        raise ValueError(f"there is {count} projection: one view can't be reconstructed. Pass a scan of several.")
     if not 1 <= every <= count // 2:
         raise ValueError(
             f"every={every} keeps too little of {count} projections: it takes two or more. Pass 1 to {count // 2}."

@@ -8,7 +8,8 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from .config.read import SettingsError, make_settings
+from .checkpoint import sweeps_in
+from .config.read import SettingsError, make_settings, read_file
 from .config.settings import ReconstructSettings, option_name
 from .io import OutputFolder
 
@@ -33,6 +34,8 @@ def going_on(given: ReconstructSettings) -> tuple[ReconstructSettings, OutputFol
     file = folder / SETTINGS
     if not file.exists():
         raise SettingsError(f"{folder} has no {SETTINGS}, so it isn't a run's folder. Pass the output folder of a run.")
+    if not read_file(ReconstructSettings, file):
+        raise SettingsError(f"{file} sets nothing: it isn't whole. Begin anew, in another folder.")
     volume = make_settings(ReconstructSettings, {}, file).slices is not None
     _check_changes(given, CHANGEABLE_OF_A_VOLUME if volume else CHANGEABLE)
     if not volume and not (folder / CHECKPOINT).exists():
@@ -41,6 +44,12 @@ def going_on(given: ReconstructSettings) -> tuple[ReconstructSettings, OutputFol
             f"--config {file}, and --start {folder / 'reconstruction.tif'} to begin at its image."
         )
     changed = {name: getattr(given, name) for name in given.model_fields_set}
+    made = None if volume or "sweeps" not in changed else sweeps_in(folder / CHECKPOINT)
+    if made is not None and made > given.sweeps + 1:
+        raise SettingsError(
+            f"--sweeps {given.sweeps:g} leaves nothing to do: {folder} has {made:.4g} already. Pass more, or leave it "
+            "out."
+        )
     return make_settings(ReconstructSettings, changed, file), OutputFolder.of_before(folder)
 
 

@@ -1,18 +1,16 @@
 """One page a run that needs nothing else: images with linked zoom, profiles, curves, the workers' timeline, settings.
 
-Made from the files of a run's folder, so that `asyncred report` can make it again. Images are quantized to 16 bits and
-binned to 1024 pixels a side at most; curves and timeline are thinned.
+What it shows is read from the run's folder (run_folder.py), so that `asyncred report` can make it again. Images are
+quantized to 16 bits and binned to 1024 pixels a side at most; curves and timeline are thinned.
 """
 
 from __future__ import annotations
 
 import base64
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -141,56 +139,3 @@ def _lanes(timeline: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
 
 def _escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;")
-
-
-# --- from a run's folder -------------------------------------------------------------------------------------------
-
-
-def read_run(folder: Path) -> Told:
-    """What the folder of a finished run tells.
-
-    Raises:
-        OSError, ValueError: files that are missing, or that aren't a run's.
-    """
-    from .io.images import read_image
-
-    record_file = folder / "run.json"
-    if not record_file.is_file():
-        raise FileNotFoundError(f"{folder} has no run.json, so it isn't the folder of a finished run. Pass one.")
-    record = json.loads(record_file.read_text("utf-8"))
-    found = [path for kind in ("tif", "npy", "h5") if (path := folder / f"reconstruction.{kind}").exists()]
-    if not found:
-        raise FileNotFoundError(f"{folder} has no reconstruction, so there is nothing to show. Pass a run's folder.")
-    images = {"FBP": folder / "fbp.tif", "Async-RED": found[0]}
-    shown = {name: np.asarray(read_image(path), np.float32) for name, path in images.items() if path.exists()}
-    true = folder / "reference.tif"
-    timeline = folder / "timeline.csv"
-    return Told(
-        title=record.get("title", folder.name),
-        summary=summary_of(record),
-        notes=record.get("result", {}).get("notes", []),
-        images=shown,
-        reference=np.asarray(read_image(true), np.float32) if true.exists() else None,
-        history=read_columns(folder / "history.csv"),
-        timeline=read_columns(timeline) if timeline.exists() else None,
-        settings=record,
-    )
-
-
-def read_columns(path: Path) -> dict[str, NDArray[Any]]:
-    """A CSV file's columns of numbers."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))
-    names, values = rows[0], np.array(rows[1:], np.float64).reshape(-1, len(rows[0]))
-    return {name: values[:, i] for i, name in enumerate(names)}
-
-
-def summary_of(record: Mapping[str, Any]) -> str:
-    """How it ended, in a line."""
-    result = record.get("result", {})
-    parts = [f"{result.get('sweeps', 0):.4g} sweeps in {result.get('seconds', {}).get('run', 0):.1f} s"]
-    parts.append(str(result.get("status", "")))
-    for name, scores in result.get("scores", {}).items():
-        said = [f"{key.removesuffix('_db').replace('_', ' ')} {value:.4g}" for key, value in scores.items()]
-        parts += [f"{name}: {', '.join(said)}"] if said else []
-    return " · ".join(parts)

@@ -10,9 +10,13 @@ from .config.settings import ReconstructSettings
 from .devices import DeviceError
 from .experiments import Problem
 from .io import Projections, open_projections
+from .io.images import read_image
+from .io.output import check_free
+from .io.projections import rows_of
 from .memory_estimate import MIB
 from .plan import START_SECONDS, Plan, make_plan
 from .reconstruct import ct_problem, planned, reading_of, warnings_of
+from .settings import check_image
 from .solver import GpuAsyncRED
 
 # Angles as evenly spaced as this, as a share of their step, are said to be.
@@ -30,15 +34,24 @@ def inspect_scan(options: ReconstructSettings) -> list[str]:
         Refused: what `reconstruct` would refuse.
     """
     try:
-        lines = []
+        if options.output is not None:
+            check_free(options.output)
+        lines, rows = [], None
         if options.input is not None:
-            lines = scan_lines(open_projections(options.input, reading_of(options)))
+            scan = open_projections(options.input, reading_of(options))
+            lines = scan_lines(scan)
+            rows = None if options.slices is None else rows_of(options.slices, scan)
+        if rows is not None:  # a volume is planned by its middle
+            options = options.model_copy(update={"slice": rows[len(rows) // 2]})
         problem = ct_problem(options, options.seed)
         solver = planned(options, problem)
+        if options.start is not None:
+            check_image("--start", read_image(options.start), problem.image_shape)
         plan = make_plan(solver)
     except (OSError, ValueError, TypeError, MemoryError, DeviceError) as error:
         raise Refused(str(error)) from error
-    return [*lines, *problem_lines(problem), *warnings_of(problem, options), *plan_lines(plan, solver, options.sweeps)]
+    found = [*lines, *problem_lines(problem), *warnings_of(problem, options), *plan_lines(plan, solver, options.sweeps)]
+    return found if rows is None else [*found, f"  slices       {len(rows)}, each about as the one above, or quicker"]
 
 
 def scan_lines(scan: Projections) -> list[str]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .buffer import DoubleBuffer
-from .checkpoint import CheckpointError, State
+from .checkpoint import DAMAGE, CheckpointError, State, damaged
 from .engine import Commit, Engine
 from .monitor import Monitor, StepGuard
 from .red import Step
@@ -147,14 +147,22 @@ class Keeper:
             log.info("checkpoint after %d commits in %s", len(commits), self.path)
 
     def go_on_from(self, state: State) -> None:
-        """Put the run where it was."""
-        self.runtime.restore(state.slots)
-        self.sampler.restore(state.sampler)
-        self.monitor.restore(state.monitor, state.history)
-        if self.guard is not None and state.guard is not None:
-            self.guard.restore(state.guard)
+        """Put the run where it was.
+
+        Raises:
+            CheckpointError: the state isn't whole.
+        """
+        try:
+            self.runtime.restore(state.slots)
+            self.sampler.restore(state.sampler)
+            self.monitor.restore(state.monitor, state.history)
+            if self.guard is not None and state.guard is not None:
+                self.guard.restore(state.guard)
+            commits = commits_of(state.commits)
+        except DAMAGE as error:
+            raise damaged(self.path, error) from error
         log.info("going on after %d commits from %s", state.version, self.path)
-        self.engine.go_on(state.seconds, commits_of(state.commits), state.notes)
+        self.engine.go_on(state.seconds, commits, state.notes)
 
 
 def check_settings(path: Path, state: State, present: Mapping[str, Any]) -> None:
@@ -168,7 +176,7 @@ def check_settings(path: Path, state: State, present: Mapping[str, Any]) -> None
     if state.settings.get("measurements") != compared.get("measurements"):
         raise CheckpointError(
             f"{path} is the checkpoint of a run on other measurements (or another geometry): the data have changed. Go "
-            "on with those of before, or begin anew with another file."
+            "on with those of before, or begin anew with another file or folder."
         )
     state.check(path, compared)
 

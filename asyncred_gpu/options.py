@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import io
 import math
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -29,12 +30,18 @@ def begin(arguments: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def devices(text: str) -> str | list[str]:
-    """One device, or several with commas between them."""
-    names = text.split(",")
+    """One device, or several GPUs with commas between them; whether they are there is asked later."""
+    names = [name.strip() for name in text.split(",")]
+    known = r"auto|cpu|cuda(:\d+)?" if len(names) == 1 else r"cuda:\d+"
+    wrong = [name for name in names if re.fullmatch(known, name) is None]
+    if wrong:
+        raise argparse.ArgumentTypeError(
+            f"{wrong[0]!r} can't be, it takes auto, cpu, cuda, cuda:N, or several GPUs as cuda:0,cuda:1"
+        )
     return names[0] if len(names) == 1 else names
 
 
-def whole(least: int) -> Callable[[str], int]:
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
     """A whole number, `least` or more."""
 
     def convert(text: str) -> int:
@@ -44,6 +51,8 @@ def whole(least: int) -> Callable[[str], int]:
             raise argparse.ArgumentTypeError(f"{text!r} isn't a whole number, {least} or more") from None
         if value < least:
             raise argparse.ArgumentTypeError(f"{value} is too small, it takes {least} or more")
+        if most is not None and value > most:
+            raise argparse.ArgumentTypeError(f"{value} is too large, it takes {most} or less")
         if value >= 2**31:
             raise argparse.ArgumentTypeError(f"{value} is too large, it takes less than 2^31")
         return value
@@ -79,7 +88,8 @@ def number_or(*words: str, above: float = -math.inf) -> Callable[[str], float | 
         try:
             return convert_number(text)
         except argparse.ArgumentTypeError as error:
-            raise argparse.ArgumentTypeError(f"{error}, nor {' or '.join(words)}") from None
+            joint = "or" if "it takes" in str(error) else "nor"
+            raise argparse.ArgumentTypeError(f"{error}, {joint} {' or '.join(words)}") from None
 
     return convert
 

@@ -19,7 +19,7 @@ from .config.tuning import TuneSettings
 from .denoiser import load_denoiser
 from .devices import DeviceError
 from .display import RunDisplay
-from .exit_status import FAILED, INTERRUPTED, REFUSED, ended
+from .exit_status import FAILED, INTERRUPTED, ended, failed, refused
 from .experiments import Problem, retina_problem, slice_problem
 from .going_on import CHECKPOINT, SETTINGS, going_on, how_to_go_on, make_room
 from .interrupts import RunInterrupted
@@ -32,6 +32,8 @@ from .runtime.base import WorkerError
 from .settings import check_image
 from .solver import GpuAsyncRED
 from .tuning import TuningError
+from .whole_file import write_text
+from .wording import as_typed, said
 
 # There is nothing more to do, so the last checkpoint isn't needed.
 ENDED = (Status.MAX_SWEEPS, Status.MAX_UPDATES, Status.CONVERGED)
@@ -59,7 +61,7 @@ def reconstruct(options: ReconstructSettings, words: Sequence[str]) -> int:
     try:
         options, folder = _begun(options)
     except (OSError, ValueError) as error:
-        return ended(f"error: {error}", REFUSED)
+        return refused(error)
     if options.slices is not None:
         from .volume_command import reconstruct_slices
 
@@ -69,28 +71,29 @@ def reconstruct(options: ReconstructSettings, words: Sequence[str]) -> int:
         try:
             setup = prepare(options, words)
         except (OSError, ValueError, TypeError, MemoryError, DeviceError) as error:
-            return ended(f"error: {error}", REFUSED)
+            return refused(error)
         _tell(options, setup)
         try:
             result = solve(options, setup, folder)
         except ValueError as error:  # the search has settings of its own, and a checkpoint may be another run's
-            return ended(f"error: {error}", REFUSED)
+            return refused(error)
         except (WorkerError, TuningError, MemoryError, OSError) as error:
-            return ended(f"error: {error}{_how_to_go_on(folder)}", FAILED)
+            return failed(error, _how_to_go_on(folder))
         try:
             make_room(folder.path)
             summary = write_report(folder, setup, result)
-        except OSError as error:
-            return ended(
-                f"error: not all results could be written to {folder.path} ({error}). Free some space.", FAILED
-            )
+        except (OSError, ValueError) as error:
+            left = f" Not all results could be written to {folder.path}."
+            return failed(error, left + _how_to_go_on(folder))
         if result.status in ENDED:
             (folder.path / CHECKPOINT).unlink(missing_ok=True)
     if not options.quiet:
         print(summary + (_how_to_go_on(folder) if result.status is Status.TIME_LIMIT else ""))
     if result.status is Status.INTERRUPTED:
         return ended(f"interrupted: the image so far is in {folder.path}.{_how_to_go_on(folder)}", INTERRUPTED)
-    return FAILED if result.status is Status.DIVERGED else 0
+    if result.status is Status.DIVERGED:
+        return ended(f"error: {as_typed(result.status.explanation)} It is in {folder.path}.", FAILED)
+    return 0
 
 
 def _begun(options: ReconstructSettings) -> tuple[ReconstructSettings, OutputFolder | None]:
@@ -136,16 +139,17 @@ def solve(options: ReconstructSettings, setup: Setup, folder: OutputFolder) -> R
     settings = folder.path / SETTINGS
     if goes_on and not options.quiet:
         print(f"going on from {folder.path / CHECKPOINT}", flush=True)
-    if options.checkpoint_every is not None:
+    if options.checkpoint_every is not None or goes_on:
         keeps = {"checkpoint": folder.path / CHECKPOINT, "checkpoint_every": options.checkpoint_every}
         keeps["resume"] = goes_on
         if not goes_on:  # beside the checkpoints, for whoever goes on
-            settings.write_text(setup.settings_file, "utf-8")
+            write_text(settings, setup.settings_file)
     with ExitStack() as stack:
         display = stack.enter_context(RunDisplay(quiet=options.quiet))
         logs: list[JsonLines | TensorBoard] = _logs(options, folder)
         for log in logs:
             stack.enter_context(log)
+        stack.callback(_tell_of_logs, logs)
         try:
             return setup.solver.run(
                 max_sweeps=options.sweeps,
@@ -158,10 +162,16 @@ def solve(options: ReconstructSettings, setup: Setup, folder: OutputFolder) -> R
             )
         except RunInterrupted as stopped:
             return stopped.result
-        except (ValueError, WorkerError):
+        except (ValueError, OSError, MemoryError, WorkerError):
             if keeps and not goes_on and not keeps["checkpoint"].exists():
                 settings.unlink(missing_ok=True)
             raise
+
+
+def _tell_of_logs(logs: list[JsonLines | TensorBoard]) -> None:
+    for log in logs:
+        if isinstance(log, JsonLines) and log.trouble is not None:
+            print(f"warning: progress.jsonl ends early: {said(log.trouble)}", file=sys.stderr)
 
 
 def _logs(options: ReconstructSettings, folder: OutputFolder) -> list[JsonLines | TensorBoard]:

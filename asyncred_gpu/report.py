@@ -17,11 +17,12 @@ from .config.settings import ReconstructSettings
 from .convergence import convergence_figure
 from .experiments import Problem, prediction_error
 from .figures import comparison_figure
-from .html_report import page, read_run
+from .html_report import page
 from .io import OutputFolder
 from .io.images import save_image
 from .metrics import psnr, snr, ssim
 from .result import Result
+from .run_folder import read_run
 from .solver import GpuAsyncRED
 
 Image = NDArray[np.float32]
@@ -82,14 +83,14 @@ def write_report(folder: OutputFolder, setup: Setup, result: Result) -> str:
     if result.schedule is not None:
         result.schedule.save(folder.new_file("schedule.npz"))
     if (tuned := setup.solver.tuned) is not None:
-        folder.new_file("tuning.md").write_text(f"# What was tried ({tuned.method})\n\n{tuned.table()}", "utf-8")
+        folder.write_text("tuning.md", f"# What was tried ({tuned.method})\n\n{tuned.table()}")
         tuned.save_figure(folder.new_file("tuning.png"))
         folder.write_image("start.tif", np.asarray(tuned.image, np.float32))  # a replay begins there
     folder.write_settings("run.json", record)
     if not (folder.path / "settings.yaml").exists():  # with checkpoints it is written when the run begins
-        folder.new_file("settings.yaml").write_text(used, "utf-8")
+        folder.write_text("settings.yaml", used)
     _write_figures(folder, setup, result, images, scores)
-    folder.new_file("report.html").write_text(page(read_run(folder.path)), "utf-8")
+    folder.write_text("report.html", page(read_run(folder.path)))
     return "\n".join([*_summary(result, scores), f"results in {folder.path}"])
 
 

@@ -22,6 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .config.forms import path
+from .exit_status import failed, refused
 from .models import ConditionalDnCNN, DnCNN
 from .models.images import load_images, training_images
 from .models.phantoms import make_phantoms
@@ -31,6 +33,7 @@ from .models.training_settings import TrainingSettings
 from .models.weights_io import existing_files, load_weights, save_weights, weights_name
 from .options import Parser
 from .training_progress import TrainingProgress
+from .wording import said
 
 PREVIEW_IMAGES = 8  # of the validation images, while training; all of them at the end
 ALL_SIGMAS = (5.0, 10.0, 15.0, 20.0, 25.0)
@@ -77,40 +80,51 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         description="Train DnCNN denoisers with a Lipschitz bound.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--images", type=Path, required=True, help="folder of clean images")
-    parser.add_argument("--validation", type=Path, help="folder of other clean images, to measure PSNR on")
-    parser.add_argument("--output", type=Path, default=Path("weights"), help="folder the weights are written to")
+    parser.add_argument("--images", type=path, required=True, help="folder of clean images")
+    parser.add_argument("--validation", type=path, help="folder of other clean images, to measure PSNR on")
+    parser.add_argument("--output", type=path, default=Path("weights"), help="folder the weights are written to")
     parser.add_argument("--force", action="store_true", help="overwrite weights that are there")
     parser.add_argument(
-        "--checkpoint", type=Path, help="file to resume from, if it exists, and to save to; a folder with --sigma all"
+        "--checkpoint", type=path, help="file to resume from, if it exists, and to save to; a folder with --sigma all"
     )
-    parser.add_argument("--save-every", type=int, default=500, metavar="STEPS", help="steps between checkpoints")
-    parser.add_argument("--validate-every", type=int, default=500, metavar="STEPS", help="steps between validations")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of torch")
+    parser.add_argument("--save-every", type=whole, default=500, metavar="STEPS", help="steps between checkpoints")
+    parser.add_argument("--validate-every", type=whole, default=500, metavar="STEPS", help="steps between validations")
+    parser.add_argument("--threads", type=whole, default=torch.get_num_threads(), help="threads of torch")
     parser.add_argument("--device", default="cpu", help="where to train: cpu, cuda, cuda:1, …")
     readers: dict[str, Any] = {"sigma": number_or("all"), "lipschitz": number_or("none")}
-    readers |= {"lowest_sigma": number_or_share, "start": Path}
+    readers |= {"lowest_sigma": number_or_share, "start": path}
+    usual: dict[type, Any] = {int: whole, float: number_or()}
     for field in fields(TrainingSettings):
         option = "--" + field.name.replace("_", "-")
-        kind = readers.get(field.name, type(field.default))
+        kind = readers.get(field.name, usual.get(type(field.default), str))
         parser.add_argument(option, type=kind, default=field.default, help=HELP[field.name])
     return parser.parse_args(arguments)
 
 
-def number_or(word: str) -> Callable[[str], float | str]:
-    """The word itself, or a number."""
+def whole(text: str) -> int:
+    """A whole number; in what range, the settings say."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} isn't a whole number") from None
+
+
+def number_or(*words: str) -> Callable[[str], float | str]:
+    """One of the words, or a number."""
 
     def convert(text: str) -> float | str:
-        return text if text == word else float(text)
+        try:
+            return text if text in words else float(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(" nor ".join([f"{text!r} isn't a number", *words])) from None
 
-    convert.__name__ = f"number or {word!r}"
     return convert
 
 
 def number_or_share(text: str) -> float | str:
     """A number, or a percentage as it was written."""
-    float(text.removesuffix("%"))
-    return text if text.endswith("%") else float(text)
+    value = number_or()(text.removesuffix("%"))
+    return text if text.endswith("%") else value
 
 
 def start_file(options: argparse.Namespace, sigma: float) -> Path | None:
@@ -160,13 +174,21 @@ def check(options: argparse.Namespace) -> None:
     for name in ("threads", "save_every", "validate_every"):
         if getattr(options, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} {getattr(options, name)} must be at least 1.")
-    device = torch.device(options.device)
+    try:
+        device = torch.device(options.device)
+    except RuntimeError:
+        raise ValueError(f"--device {options.device} isn't known. Pass cpu, cuda, or cuda:N.") from None
     if device.type not in ("cpu", "cuda"):
         raise ValueError(f"--device {options.device} can't train. Pass cpu, cuda, or cuda:N.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(
             f"--device {options.device} isn't there: torch finds {torch.cuda.device_count()} GPUs. Pass cpu or another."
         )
+    file: Path | None = options.checkpoint
+    if file is not None and file.is_dir() and options.sigma != "all":
+        raise ValueError(f"--checkpoint {file} is a folder. Pass a file in it; a folder is for --sigma all.")
+    if file is not None and file.is_file() and options.sigma == "all":
+        raise ValueError(f"--checkpoint {file} is a file. Pass a folder, for a file of each --sigma.")
     if options.validation is not None and options.validation.resolve() == options.images.resolve():
         raise ValueError(
             f"--validation is the training folder {options.images}: PSNR on images trained on says nothing. "
@@ -185,11 +207,6 @@ def prepare(options: argparse.Namespace) -> list[Job]:
     several = [settings for settings in several if wanted(options, settings)]
     images = load_images(options.images)
     validation = [] if options.validation is None else load_images(options.validation)
-    checkpoint: Path | None = options.checkpoint
-    if checkpoint is not None and options.sigma != "all":
-        checkpoint = checkpoint.parent
-    for folder in (options.output, *([checkpoint] if checkpoint is not None else [])):
-        require_writable(folder)
     torch.set_num_threads(options.threads)
     generated = make_phantoms(options.phantoms, PHANTOM_SIZE, PHANTOM_SEED)
     pyramid = training_images(images + generated, options.patch)
@@ -201,6 +218,9 @@ def prepare(options: argparse.Namespace) -> list[Job]:
         if file is not None and file.exists():
             trainer.resume(file)
         jobs.append(Job(options, trainer, len(images), validation, weights_file(options, settings), file))
+    # The last, so that what is refused leaves no folders.
+    places = {options.output: None} | {job.checkpoint.parent: None for job in jobs if job.checkpoint is not None}
+    require_writable(list(places))
     return jobs
 
 
@@ -230,13 +250,24 @@ def wanted(options: argparse.Namespace, settings: TrainingSettings) -> bool:
     return False
 
 
-def require_writable(folder: Path) -> None:
-    """Make the folder, and a file in it for a moment: better to fail now than after hours."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise OSError(f"{folder} can't be written to ({error.strerror}). Pass another folder.") from error
+def require_writable(folders: Sequence[Path]) -> None:
+    """Make the folders, and a file in each for a moment: better to fail now than after hours.
+
+    Raises:
+        OSError: one can't be; none is left that wasn't there.
+    """
+    made: list[Path] = []
+    for folder in folders:
+        try:
+            for place in (*reversed(folder.parents), folder):
+                if not place.exists():
+                    place.mkdir()
+                    made.append(place)
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            for place in reversed(made):
+                place.rmdir()
+            raise OSError(f"{folder} can't be written to ({error.strerror}). Pass another folder.") from error
 
 
 @contextlib.contextmanager
@@ -271,7 +302,7 @@ def train(job: Job) -> None:
             last, stopping = step == trainer.settings.steps, bool(requests)
             progress.step(step, loss)
             if job.checkpoint is not None and (stopping or last or step % options.save_every == 0):
-                trainer.save(job.checkpoint)
+                _save(trainer, job.checkpoint)
             if stopping:
                 raise Stopped
             if preview and not last and step % options.validate_every == 0:
@@ -280,6 +311,14 @@ def train(job: Job) -> None:
                 trainer.network.to(trainer.device)
 
         trainer.run(report)
+
+
+def _save(trainer: Trainer, checkpoint: Path) -> None:
+    """Write the checkpoint; if that can't be, training goes on, and says so."""
+    try:
+        trainer.save(checkpoint)
+    except OSError as error:
+        print(f"warning: step {trainer.step} isn't kept; the checkpoint before is: {said(error)}", file=sys.stderr)
 
 
 def tested(network: DnCNN | ConditionalDnCNN, settings: TrainingSettings) -> list[tuple[DnCNN, float]]:
@@ -342,8 +381,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         jobs = prepare(options)
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return refused(error)
     for job in jobs:
         if len(jobs) > 1:
             print(f"{job.weights.stem}:", flush=True)
@@ -356,8 +394,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 kept = f"{job.checkpoint} is the last checkpoint: the same command goes on from it."
             print(f"Stopped after step {job.trainer.step}. {kept}")
             return 130
-        except FloatingPointError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
+        except (FloatingPointError, OSError) as error:
+            return failed(error)
         say_result(job, facts)
     return 0

@@ -16,7 +16,7 @@ from .config.settings import ReconstructSettings, ScanSettings
 from .config.tuning import TuneSettings
 from .denoiser import load_denoiser
 from .devices import DeviceError
-from .exit_status import FAILED, REFUSED, ended
+from .exit_status import failed, refused
 from .experiments import Problem
 from .family import SHIPPED
 from .io import OutputFolder
@@ -36,7 +36,7 @@ def tune_scan(options: TuneSettings, words: Sequence[str]) -> int:
         side = options.size or 4096
         folder = OutputFolder(options.output, f"tune-{problem_name(options)}", side * side)
     except (OSError, ValueError) as error:
-        return ended(f"error: {error}", REFUSED)
+        return refused(error)
     with folder:
         try:
             problem = ct_problem(options, options.seed)
@@ -46,10 +46,14 @@ def tune_scan(options: TuneSettings, words: Sequence[str]) -> int:
                 print(f"{problem.title}{center}; a trial takes some 20 to 160 sweeps, the first one most", flush=True)
             tuned = solver.tune(progress=not options.quiet, **search_options(options, problem))
         except (TuningError, WorkerError) as error:
-            return ended(f"error: {error}", FAILED)
+            return failed(error)
         except (OSError, ValueError, TypeError, MemoryError, DeviceError) as error:
-            return ended(f"error: {error}", REFUSED)
-        write(folder, options, problem, tuned, words)
+            return refused(error, {"sigma": "sigmas"})
+        try:
+            write(folder, options, problem, tuned, words)
+        except OSError as error:
+            chosen = f"--tau {tuned.tau:.4g}" + ("" if tuned.sigma is None else f" --sigma {tuned.sigma:g}")
+            return failed(error, f" Not all could be written to {folder.path}; what was chosen: {chosen}.")
     if not options.quiet:
         sigma = "" if tuned.sigma is None else f"σ = {tuned.sigma:g}, "
         print(tuned.table())
@@ -89,7 +93,7 @@ def search_options(options: TuneSettings, problem: Problem) -> dict[str, Any]:
 
 def write(folder: OutputFolder, options: TuneSettings, problem: Problem, tuned: Tuned, words: Sequence[str]) -> None:
     """The table, the figure, the best trial's image, and settings for a reconstruction."""
-    folder.new_file("tuning.md").write_text(f"# What was tried ({tuned.method})\n\n{tuned.table()}", "utf-8")
+    folder.write_text("tuning.md", f"# What was tried ({tuned.method})\n\n{tuned.table()}")
     tuned.save_figure(folder.new_file("tuning.png"))
     start = folder.write_image("start.tif", np.asarray(tuned.image, np.float32))
     names = (*ScanSettings.model_fields, *PASSED_ON)
@@ -97,7 +101,7 @@ def write(folder: OutputFolder, options: TuneSettings, problem: Problem, tuned: 
     found: dict[str, Any] = {"tau": tuned.tau, "start": start, "center": problem.center}
     found |= {} if tuned.sigma is None else {"sigma": tuned.sigma}
     for_reconstruct = ReconstructSettings(**given | found)
-    folder.new_file("settings.yaml").write_text(as_yaml(as_given(for_reconstruct), "asyncred reconstruct"), "utf-8")
+    folder.write_text("settings.yaml", as_yaml(as_given(for_reconstruct), "asyncred reconstruct"))
     record = {
         "command": shlex.join(["asyncred", *words]),
         "problem": {"name": problem.name, **problem.facts},

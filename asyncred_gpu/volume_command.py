@@ -5,6 +5,8 @@ Exit statuses: 0 done, 1 a slice that failed or diverged, 2 refused before it be
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,11 +16,13 @@ import numpy as np
 
 from .config.repeat import as_given, as_yaml
 from .config.settings import ReconstructSettings
-from .denoiser import load_denoiser
+from .denoiser import load_denoiser, load_network, network_fingerprint
 from .devices import DeviceError
-from .exit_status import FAILED, INTERRUPTED, REFUSED, ended
+from .exit_status import FAILED, INTERRUPTED, ended, failed, refused
 from .going_on import SETTINGS, how_to_go_on
 from .io import OutputFolder, open_projections
+from .io.output import plain
+from .io.projections import rows_of
 from .reconstruct import beam_of, problem_name, reading_of, solver_arguments
 from .report import versions
 from .result import Result, Status
@@ -42,21 +46,24 @@ def reconstruct_slices(options: ReconstructSettings, folder: OutputFolder | None
             pixels = (1 + len(set(options.save) - {"tif"})) * len(volume.indices) * rows * cols
             folder = OutputFolder(options.output, f"{problem_name(options)}-slices", pixels)
     except (OSError, ValueError, TypeError, MemoryError, DeviceError) as error:
-        return ended(f"error: {error}", REFUSED)
+        return refused(error)
     with folder:
         used = used_settings(options, volume)
         try:
+            if not goes_on:
+                folder.write_text(SETTINGS, used)
+        except OSError as error:
+            return refused(error)
+        try:
             files = SliceFiles(folder.path, (rows, cols))
             if goes_on:
-                check_data(files, volume)
-            else:
-                folder.new_file(SETTINGS).write_text(used, "utf-8")
+                check_same(files, volume)
             _run(volume, files, options.quiet)
             finish(folder, files, volume, options, words, used)
         except ValueError as error:
-            return ended(f"error: {error}", REFUSED)
+            return refused(error)
         except (WorkerError, MemoryError, OSError) as error:
-            return ended(f"error: {error} Whole slices stay.{how_to_go_on(folder.path)}", FAILED)
+            return failed(error, f" Whole slices stay.{how_to_go_on(folder.path)}")
         except KeyboardInterrupt:
             return ended(f"interrupted: whole slices stay.{how_to_go_on(folder.path)}", INTERRUPTED)
     if not options.quiet:
@@ -72,11 +79,7 @@ def planned_volume(options: ReconstructSettings) -> Volume:
     """Everything checked, and what all slices have in common chosen."""
     assert options.input is not None and options.slices is not None
     scan = open_projections(options.input, reading_of(options))
-    begin, end, step = (*options.slices.split(":"), "")[:3]
-    rows = range(scan.rows)[slice(int(begin or 0), int(end) if end else None, int(step or 1))]
-    if not rows or (end and int(end) > scan.rows):
-        there = f"the scan has {scan.rows} slices, 0 to {scan.rows - 1}"
-        raise ValueError(f"--slices {options.slices}: {there}. Pass some of those, END not among them.")
+    rows = rows_of(options.slices, scan)
     arguments = solver_arguments(options)
     scale = arguments.pop("intensity_scale", "auto")
     return plan_volume(
@@ -110,14 +113,20 @@ def used_settings(options: ReconstructSettings, volume: Volume) -> str:
     return as_yaml(ordered, "asyncred reconstruct")
 
 
-def check_data(files: SliceFiles, volume: Volume) -> None:
-    """Refuse to go on with other data: of the first and the last slice that is there, the checksums must be the same.
+def check_same(files: SliceFiles, volume: Volume) -> None:
+    """Refuse to go on with other settings or other data, of which the first and the last slice that is there are read.
 
     Raises:
-        ValueError: they aren't.
+        ValueError: they aren't those of before.
     """
     told = files.told()
     there = [index for index in volume.indices if files.path(index).exists() and "sha256" in told.get(index, {})]
+    others = [index for index in there if told[index].get("settings", settings_sum(volume)) != settings_sum(volume)]
+    if others:
+        raise ValueError(
+            f"{files.path(others[0])} was made with other settings than those in {SETTINGS} now. Put that file back as "
+            "it was, or begin anew in another folder."
+        )
     for index in {*there[:1], *there[-1:]}:
         if volume.scan.slice(index).info["sha256_of_slice"] != told[index]["sha256"]:
             raise ValueError(
@@ -126,12 +135,21 @@ def check_data(files: SliceFiles, volume: Volume) -> None:
             )
 
 
+def settings_sum(volume: Volume) -> str:
+    """A checksum of all that a slice's image depends on besides its data; the slices may be others."""
+    common = (volume.center, volume.size, volume.pad, volume.every, volume.warm, volume.sweeps, volume.warm_sweeps)
+    network = network_fingerprint(load_network(volume.denoiser))
+    text = json.dumps([*common, volume.at_once, volume.tol, plain(volume.options), network], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def _run(volume: Volume, files: SliceFiles, quiet: bool) -> None:
     """Every slice that isn't there yet."""
+    settings = settings_sum(volume)
     with VolumeDisplay(len(volume.indices), quiet) as display:
         for one in run_volume(volume, files.read, display.progress):
             if one.result is not None:
-                files.write(one.index, one.image, _told(one, one.result))
+                files.write(one.index, one.image, _told(one, one.result) | {"settings": settings})
             display.finished(one)
 
 
@@ -168,7 +186,7 @@ def finish(
     }
     title = f"{volume.scan.path.name}, {len(volume.indices)} slices of {files.shape[0]} × {files.shape[1]}"
     makers: dict[str, Callable[[Path], object]] = {
-        "volume.png": lambda path: overview(files, volume.indices, title).savefig(path, dpi=150),
+        "volume.png": lambda path: folder.write_figure(path.name, overview(files, volume.indices, title)),
         **{f"volume.{kind}": _saver(files, volume, record, used) for kind in options.save if kind != "tif"},
         "run.json": lambda path: folder.write_settings(path.name, record),
     }

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import h5py
 import numpy as np
@@ -16,9 +17,9 @@ import tifffile
 from matplotlib.figure import Figure
 
 from .blocks import FloatArray
-from .checkpoint import replace_file
 from .io.images import provenance
 from .io.output import plain
+from .whole_file import replace_file
 
 SLICES, LINES = "slices", "slices.jsonl"
 PERCENTILES = (0.5, 99.5)
@@ -95,17 +96,22 @@ def save_volume(
     path: Path, files: SliceFiles, indices: Sequence[int], record: Mapping[str, Any], settings: str
 ) -> None:
     """All slices in one file, read one by one: .npy, or .h5 with what they come from."""
-    beside = path.with_name(f".{path.name}.part")
+    write = _write_npy if path.suffix == ".npy" else partial(_write_hdf5, record=record, settings=settings)
+    replace_file(path, lambda file: write(file, files, indices))
+
+
+def _write_npy(file: IO[bytes], files: SliceFiles, indices: Sequence[int]) -> None:
     shape = (len(indices), *files.shape)
-    if path.suffix == ".npy":
-        stack = np.lib.format.open_memmap(beside, mode="w+", dtype=np.float32, shape=shape)
-        for place, image in enumerate(files.images(indices)):
-            stack[place] = image
-        stack.flush()
-    else:
-        with h5py.File(beside, "w") as file:
-            _fill(file, files, indices, record, settings)
-    beside.replace(path)
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    for image in files.images(indices):
+        file.write(image.astype("<f4").tobytes())
+
+
+def _write_hdf5(
+    stream: IO[bytes], files: SliceFiles, indices: Sequence[int], record: Mapping[str, Any], settings: str
+) -> None:
+    with h5py.File(stream, "w") as file:
+        _fill(file, files, indices, record, settings)
 
 
 def _fill(file: h5py.File, files: SliceFiles, indices: Sequence[int], record: Mapping[str, Any], settings: str) -> None:

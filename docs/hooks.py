@@ -33,7 +33,7 @@ def table(command: str) -> str:
     for section in sections(kind):
         lines += ["", f"**{section.section}**", "", "| option | | what | default |", "|---|---|---|---|"]
         for field_name, field in kind.model_fields.items():
-            if field_name in section.__annotations__:
+            if field_name in section.__annotations__ and field_name not in kind.unused:
                 form = form_of(field)
                 shown = field.json_schema_extra["shown"]
                 value = "" if form is None else f"`{form.metavar}`".replace("|", "\\|")

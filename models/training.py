@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from zipfile import is_zipfile
 
 import numpy as np
 import torch
@@ -95,7 +96,8 @@ class Trainer:
             self.network.load_state_dict(start.state_dict())
         except RuntimeError as error:
             raise ValueError(
-                f"The weights to start from don't fit a {self.settings.network}: {error}. Pass others, or none."
+                f"The weights to start from don't fit a {self.settings.network}: their layers are others. Pass weights "
+                "of such a network, or none."
             ) from error
 
     def _clip(self) -> None:
@@ -145,7 +147,11 @@ class Trainer:
         return scale_network(self.network, self.settings.lipschitz)
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint in one step: an interrupted save leaves the old one whole."""
+        """Write a checkpoint in one step: an interrupted save leaves the old one whole.
+
+        Raises:
+            OSError: it can't be written.
+        """
         state = {
             "settings": asdict(self.settings),
             "step": self.step,
@@ -158,8 +164,13 @@ class Trainer:
             "device": self.device.type,
         }
         partial = path.with_name(path.name + ".partial")
-        torch.save(state, partial)
-        os.replace(partial, path)
+        try:
+            torch.save(state, partial)
+            os.replace(partial, path)
+        except RuntimeError as error:  # torch's, of a disk that is full
+            raise OSError(f"{path} can't be written ({str(error).splitlines()[0]}). Free some space.") from error
+        finally:
+            partial.unlink(missing_ok=True)
 
     def resume(self, path: Path) -> None:
         """Go on from a checkpoint.
@@ -195,6 +206,8 @@ class Trainer:
 def _read_checkpoint(path: Path) -> dict[str, Any]:
     advice = "Remove it to train from the start, or pass another checkpoint file."
     try:
+        if not is_zipfile(path):  # of which torch would make any error at all
+            raise UnpicklingError
         state = torch.load(path, weights_only=True, map_location="cpu")
     except (RuntimeError, EOFError, UnpicklingError) as error:
         raise ValueError(f"{path} is damaged, or no checkpoint: torch can't read it. {advice}") from error

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 NETWORKS = ("dncnn", "dncnn-conditional")
 PRECISIONS = ("float32", "bfloat16")
+MOST_PHANTOMS, LARGEST_SEED = 1_000_000, 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,9 @@ class TrainingSettings:
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name}={value} must be a number above 0. Default: {getattr(type(self), name)}.")
-        if self.phantoms < 0:
-            raise ValueError(f"phantoms={self.phantoms} must be a number >= 0. Default: {type(self).phantoms}.")
+        for name, most in (("phantoms", MOST_PHANTOMS), ("seed", LARGEST_SEED)):
+            if not 0 <= getattr(self, name) <= most:
+                raise ValueError(f"{name}={getattr(self, name)} can't be. Pass a whole number from 0 to {most}.")
         for name, known in (("precision", PRECISIONS), ("network", NETWORKS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name}={getattr(self, name)!r} is unknown. Pass {' or '.join(map(repr, known))}.")

@@ -105,6 +105,8 @@ def load_weights(path: Path | str) -> tuple[DnCNN | ConditionalDnCNN, dict[str, 
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} doesn't exist. Pass a .safetensors file that `asyncred train` wrote.")
+    if path.suffix != ".safetensors":
+        raise ValueError(f"{path} isn't a .safetensors file. Pass one that `asyncred train` wrote.")
     facts = load_facts(path)
     content = path.read_bytes()
     found = hashlib.sha256(content).hexdigest()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import logging
 import subprocess
@@ -101,6 +103,25 @@ def test_without_tensorboard_it_is_said_how_to_install_it(monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(ImportError, match=r"needs the package tensorboard: `pip install tensorboard`"):
         TensorBoard("nowhere")
+
+
+def test_a_log_that_is_full_does_not_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.BytesIO):
+        def write(self, *arguments: Any) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "open", lambda *arguments: Full())
+    lines = JsonLines(tmp_path / "progress.jsonl", every=0.5)
+    with lines:
+        result = solver().run(max_sweeps=2, callbacks=[lines])
+    assert result.history["sweep"][-1] == 2
+    assert lines.trouble is not None and "No space left" in str(lines.trouble)
+
+
+def test_a_log_begins_with_the_run(tmp_path: Path) -> None:
+    with JsonLines(tmp_path / "a"), TensorBoard(tmp_path / "b"):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_cannot_be_is_refused(tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ import numpy as np
 import pytest
 
 from asyncred_gpu import BlockCS, CheckpointError, GpuAsyncRED, RadonCT, RunInterrupted, Status, gaussian_matrices
-from asyncred_gpu.checkpoint import replace_file
 from asyncred_gpu.keeping import Keeping, pause_after
 from asyncred_gpu.operators.gaussian import measure_blocks
 from asyncred_gpu.operators.radon import project
@@ -28,6 +27,7 @@ from asyncred_gpu.runtime.simulated_streams import Machine, SimulatedDevice
 from asyncred_gpu.runtime.stream_policies import AnyOrder
 from asyncred_gpu.scheduler import Pattern
 from asyncred_gpu.theory_problem import Average
+from asyncred_gpu.whole_file import replace_file
 
 from .helpers import blobs, small_network
 from .helpers import half_turn as half
@@ -376,8 +376,14 @@ OTHERS: dict[str, tuple[dict[str, Any], str]] = {
     "the workers": ({"num_workers": 2}, "num_workers was 3, is 2"),
     "the order": ({"order": "sync"}, "order was 'ordered', is 'sync'"),
     "the method": ({"method": "paper"}, "step was 'preconditioned', is 'theory'"),
-    "the blocks": ({"block_shape": (18, 18)}, "isn't a checkpoint of this run, or a damaged one (it has more than"),
-    "smaller blocks": ({"block_shape": (9, 9)}, "isn't a checkpoint of this run, or a damaged one (its"),
+    "the blocks": (
+        {"block_shape": (18, 18)},
+        "isn't a checkpoint of this run, or a damaged one (its blocks are others",
+    ),
+    "smaller blocks": (
+        {"block_shape": (9, 9)},
+        "isn't a checkpoint of this run, or a damaged one (its blocks are others",
+    ),
 }
 
 
@@ -427,6 +433,53 @@ def test_a_damaged_checkpoint_is_refused_and_kept(how: str, kept: Path) -> None:
         solver().run(max_sweeps=4, resume=kept)
     assert "\n" not in str(caught.value)
     assert kept.read_bytes() == before
+
+
+def rewrite(path: Path, change: Any) -> None:
+    """The file as it would be with other contents, whole."""
+    with np.load(path) as file:
+        arrays = dict(file)
+    meta = json.loads(str(arrays.pop("meta")))
+    change(meta, arrays)
+    with path.open("wb") as stream:
+        np.savez(stream, meta=json.dumps(meta), **arrays)
+
+
+UNLIKELY: dict[str, tuple[Any, str]] = {
+    "no seconds": (lambda meta, arrays: meta.pop("seconds"), "it has no 'seconds'"),
+    "a version in words": (lambda meta, arrays: meta.update(version="two"), "invalid literal"),
+    "no notes": (lambda meta, arrays: meta.update(notes=None), "'NoneType' object is not iterable"),
+    "no facts": (lambda meta, arrays: meta.update(facts={}), "it has no checkpoint_every"),
+    "no settings": (lambda meta, arrays: meta.update(settings={}), "it has no measurements"),
+    "no monitor": (lambda meta, arrays: meta.update(monitor={}), "it has no 'first'"),
+    "no sampler": (lambda meta, arrays: meta.update(sampler=None), "damaged one"),
+    "no guard": (lambda meta, arrays: meta.update(guard={"a": 1}), "it has no 'factor'"),
+    "no blocks of commits": (lambda meta, arrays: arrays.pop("commits_block"), "it has no 'block'"),
+    "unequal columns": (lambda meta, arrays: arrays.update(commits_read=np.zeros(1)), "shorter than argument 1"),
+    "NaN": (lambda meta, arrays: arrays["pixels"].fill(np.nan), "its pixels has NaN or infinite values"),
+}
+
+
+@pytest.mark.parametrize("how", UNLIKELY)
+def test_a_whole_file_that_lacks_something_is_refused_and_kept(how: str, kept: Path, one_process: None) -> None:
+    change, message = UNLIKELY[how]
+    rewrite(kept, change)
+    before = kept.read_bytes()
+    with pytest.raises(
+        CheckpointError, match=r"isn't a checkpoint of this run, or a damaged one \(.*\)\. Begin anew"
+    ) as e:
+        solver().run(max_sweeps=4, resume=kept)
+    assert message in str(e.value)
+    assert kept.read_bytes() == before
+
+
+def test_what_nobody_may_read_is_not_called_damaged(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*arguments: Any, **options: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", forbidden)
+    with pytest.raises(CheckpointError, match=r"can't be read \(Permission denied\)\. Check its permissions\."):
+        solver().run(max_sweeps=4, resume=kept)
 
 
 ARGUMENTS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {

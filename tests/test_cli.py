@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from asyncred_gpu.metrics import snr
 from asyncred_gpu.operators.radon import project
 from asyncred_gpu.reconstruct import ct_problem, planned
 
+from .helpers import blobs, half_turn
 from .test_reconstruct_script import write_scan
 
 
@@ -33,6 +35,8 @@ def test_every_command_has_a_help(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"sage: asyncred {command}" in capsys.readouterr().out
     assert main(["--version"]) == 0
     assert re.fullmatch(r"asyncred_gpu \d+\.\d+\.\d+\n", capsys.readouterr().out)
+    assert main([]) == 0  # and doesn't leave the process
+    assert "sage: asyncred [OPTIONS] COMMAND" in capsys.readouterr().out
     assert main(["recon"]) == 2
     assert capsys.readouterr().err == "error: No such command 'recon'. See asyncred --help.\n"
 
@@ -58,7 +62,38 @@ def test_check_says_what_a_scan_holds_and_what_it_would_take(tmp_path: Path, cap
     assert re.search(r"time +about [\d.]+ s: .* each of 7 sweeps", out)
 
 
-def test_check_refuses_what_reconstruct_refuses(tmp_path: Path, capsys: Any) -> None:
+def test_check_of_a_volume_is_of_its_middle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("scan.npy", np.stack([project(blobs(32, 32, seed), half_turn(20), 46) for seed in range(7)], axis=1))
+    words = ["scan.npy", "--theta", "0:180", "--center", "22.5", "--size", "32", "--workers", "1", "--slices", "0:6:2"]
+    assert main(["check", *words]) == 0
+    out = capsys.readouterr().out
+    assert "scan.npy, slice 2: 32 × 32" in out and out.endswith(
+        "slices       3, each about as the one above, or quicker\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "gone", "there"),
+    [
+        ("center", ("--angles", "--detectors", "--noise-db", "--pad"), ("--center", "--theta", "--count")),
+        ("check", ("--resume", "--quiet", "--save", "--log"), ("--angles", "--tau", "--output", "--slices")),
+    ],
+)
+def test_a_command_shows_what_it_has_a_use_for(
+    command: str, gone: tuple[str, ...], there: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main([command, "--help"]) == 0
+    out = capsys.readouterr().out
+    for words, expected in ((gone, False), (there, True)):
+        for word in words:
+            assert (f"{word} " in out) == expected, word
+
+
+def test_check_refuses_what_reconstruct_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    write_scan(tmp_path / "scan.h5", center=51.5)
+    monkeypatch.chdir(tmp_path)
     for words, message in (
         (["absent.h5"], "absent.h5 doesn't exist"),
         (
@@ -66,6 +101,10 @@ def test_check_refuses_what_reconstruct_refuses(tmp_path: Path, capsys: Any) -> 
             "70 workers × 1 blocks a launch are 70 updates in flight",
         ),
         (["--denoiser", "absent.npz"], "is neither a shipped denoiser"),
+        (["--resume", "run"], "check looks at a run to come, not at one that goes on. Pass --config run/settings.yaml"),
+        (["scan.h5", "--slices", "0:4"], "--slices 0:4: the scan has one slice, 0. Pass some of those"),
+        (["scan.h5", "--output", "scan.h5"], "scan.h5 is a file, so no folder of that name can be made"),
+        (["scan.h5", "--start", "absent.tif"], "absent.tif isn't a file. Pass an image"),
     ):
         assert main(["check", *words]) == 2
         out, err = capsys.readouterr()
@@ -257,6 +296,16 @@ def test_what_tune_writes_is_what_reconstruct_takes(
     assert solver["tau"] == found["tau"] and solver["num_workers"] == 1
 
 
+def test_tune_says_when_its_time_was_too_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    write_scan(tmp_path / "scan.h5", center=51.5)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("asyncred_gpu.tuning.trials.perf_counter", chain((0.0, 0.0, 0.0), repeat(9.0)).__next__)
+    assert main(["tune", "scan.h5", "--size", "64", "--time-limit", "5", "--quiet", "--output", "tuned"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("error: --time-limit 5 was over before the first trial was: 0 of its 164 sweeps were made")
+    assert not Path("tuned").exists()
+
+
 def test_tune_refuses_before_it_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     write_scan(tmp_path / "scan.h5", center=51.5)
     monkeypatch.chdir(tmp_path)
@@ -264,7 +313,7 @@ def test_tune_refuses_before_it_begins(tmp_path: Path, monkeypatch: pytest.Monke
         (["absent.h5"], "absent.h5 doesn't exist"),
         (["scan.h5", "--taus", "0.1,-1"], "--taus: -1 is out of range, it takes more than 0"),
         (["scan.h5", "--taus", ""], "--taus: '' isn't a number"),
-        (["scan.h5", "--sigmas", "77"], "'dncnn' has no weights for sigma=77"),
+        (["scan.h5", "--sigmas", "77"], "'dncnn' has no weights for --sigmas 77"),
         (["scan.h5", "--tuning", "discrepancy"], "which every σ reaches with some τ"),
         (["scan.h5", "--tau", "3"], "No such option '--tau'"),
         (["scan.h5", "--slices", "0:1"], "No such option '--slices'"),  # which did nothing there

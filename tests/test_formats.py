@@ -265,6 +265,68 @@ def stack_of(*images: Any) -> Callable[[Path], Path]:
     return make
 
 
+def linked(link: Any) -> Callable[[Path], Path]:
+    """A scan whose projections are a link."""
+
+    def make(folder: Path) -> Path:
+        path = write(folder / "linked.h5")
+        with h5py.File(path, "r+") as file:
+            del file["exchange/data"]
+            file["exchange/data"] = link
+        return path
+
+    return make
+
+
+def virtual(folder: Path, kept: int) -> Path:
+    """A scan whose projections lie in two files beside it, as a fast detector writes them."""
+    half, layout = ANGLES // 2, h5py.VirtualLayout(COUNTS["data"].shape, "f4")
+    for number in range(2):
+        part = COUNTS["data"][number * half : (number + 1) * half]
+        if number < kept:
+            with h5py.File(folder / f"raw_{number}.h5", "x") as file:
+                file["frames"] = part
+        source = h5py.VirtualSource(f"raw_{number}.h5", "frames", part.shape)
+        layout[number * half : (number + 1) * half] = source
+    path = write(folder / "virtual.h5")
+    with h5py.File(path, "r+") as file:
+        del file["exchange/data"]
+        file.create_virtual_dataset("exchange/data", layout)
+    return path
+
+
+def test_a_scan_in_several_files_is_read_where_all_are_there(tmp_path: Path) -> None:
+    np.testing.assert_allclose(read_scan(virtual(tmp_path, kept=2)).sinogram, THICKNESS[:, 0], rtol=0, atol=2e-5)
+
+
+def test_a_dataset_may_be_named_by_a_link(tmp_path: Path) -> None:
+    path = write(tmp_path / "scan.h5", group="entry")
+    with h5py.File(path, "r+") as file:
+        file["data/data"] = h5py.SoftLink("/entry/data")
+    reading = Reading(theta="0:180", dataset="data/data", values="line-integrals")
+    np.testing.assert_array_equal(read_scan(path, 1, reading).sinogram, COUNTS["data"][:, 1])
+
+
+def test_what_is_said_need_not_be_in_a_data_exchange_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "scan.h5")
+    expected = read_scan(path, 1).sinogram
+    for name in ("theta", "data_white", "data_dark"):
+        with h5py.File(path, "r+") as file:
+            del file[f"exchange/{name}"]
+    reading = Reading(theta="0:180", **fields(tmp_path, ".npy"))
+    np.testing.assert_allclose(read_scan(path, 1, reading).sinogram, expected, rtol=0, atol=2e-5)
+    with pytest.raises(ValueError, match=r"lacks exchange/data_white .* or pass it: theta=, white=, dark="):
+        read_scan(path, 1, Reading(theta="0:180"))
+
+
+def test_transmissions_are_not_divided_by_the_beam_again(tmp_path: Path) -> None:
+    path = write(tmp_path / "scan.h5")
+    with h5py.File(path, "r+") as file:
+        file["exchange/data"][...] = np.exp(-THICKNESS)
+    found = read_scan(path, 1, Reading(values="transmission")).sinogram
+    np.testing.assert_allclose(found, THICKNESS[:, 1], rtol=0, atol=2e-5)
+
+
 GOOD = Reading(theta="0:180")
 WHOLE = np.round(1000 * np.exp(-INTEGRALS)).astype(np.uint16)
 REFUSED: dict[str, tuple[Callable[[Path], Path], Reading, str]] = {
@@ -274,16 +336,16 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], Reading, str]] = {
     "no angles": (saved("a.npy", INTEGRALS), Reading(), "holds 20 projections and no angles. Pass --theta with a file"),
     "angles of others": (npz_of(data=INTEGRALS, theta=THETA[1:]), Reading(), "has 19 angles for 20 projections"),
     "degrees as angles": (npz_of(data=INTEGRALS, theta=np.deg2rad(THETA)), Reading(), "so these are radians"),
-    "no range": (saved("a.npy", INTEGRALS), Reading(theta="0:pi"), "theta=0:pi isn't a range of degrees"),
+    "no range": (saved("a.npy", INTEGRALS), Reading(theta="0:pi"), "theta='0:pi' isn't a range of degrees"),
     "a range of radians": (saved("a.npy", INTEGRALS), Reading(theta="0:3.14"), "so these are radians"),
-    "no width": (saved("a.npy", INTEGRALS), Reading(theta="9:9"), "theta=9:9 isn't a range of degrees"),
+    "no width": (saved("a.npy", INTEGRALS), Reading(theta="9:9"), "theta='9:9' isn't a range of degrees"),
     "no file of angles": (saved("a.npy", INTEGRALS), Reading(theta="gone.txt"), "neither a file nor a range such as"),
     "counts without white": (saved("a.npy", INTEGRALS), Reading(theta="0:180", values="counts"), "no white fields"),
     "whole numbers": (saved("a.npy", WHOLE), GOOD, r"holds whole numbers \(uint16\): counts, not line integrals"),
     "no such values": (saved("a.npy", INTEGRALS), Reading(theta="0:180", values="grey"), "values='grey' isn't known"),
     "NaN": (saved("a.npy", np.full((9, 8), np.nan)), GOOD, "has 72 NaN or infinite values of 72"),
     "four axes": (saved("a.npy", np.zeros((2, 3, 4, 5))), GOOD, "has 4 dimensions; projections have 3"),
-    "axes of others": (saved("a.npy", INTEGRALS), Reading(theta="0:180", axes="x,y,z"), "axes=x,y,z aren't those of"),
+    "axes of others": (saved("a.npy", INTEGRALS), Reading(theta="0:180", axes="x,y,z"), "axes='x,y,z' aren't those of"),
     "axes twice": (saved("a.npy", INTEGRALS), Reading(theta="0:180", axes="rows,rows,angles"), "aren't those of"),
     "no rows": (saved("a.npy", np.zeros((9, 0, 8), np.float32)), GOOD, r"is empty: shape \(9, 0, 8\)"),
     "pickled": (saved("a.npy", np.array([{}, 1], object)), GOOD, r"can't be read as \.npy"),
@@ -321,7 +383,35 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], Reading, str]] = {
     "no such dataset": (
         lambda folder: write(folder / "a.h5", group="entry"),
         Reading(theta="0:180", dataset="entry/none"),
-        r"has no dataset entry/none; it holds entry/data \(20, 3, 32\)",
+        r"has no dataset 'entry/none'; it holds entry/data \(20, 3, 32\)",
+    ),
+    "complex numbers": (saved("a.npy", INTEGRALS.astype(complex)), GOOD, "a.npy holds complex128, not real numbers"),
+    "a mask": (saved("a.npy", INTEGRALS > 0), GOOD, "a.npy holds bool, not real numbers"),
+    "a text for Matlab": (text("a.mat", "1 2 3"), GOOD, r"can't be read as \.mat \(Mat file appears to be truncated"),
+    "angles of a complex kind": (
+        saved("a.npy", INTEGRALS),
+        Reading(theta="complex.npy"),
+        r"isn't a list of numbers \(it holds complex128\)",
+    ),
+    "fields for what is divided": (
+        saved("a.npy", INTEGRALS),
+        Reading(theta="0:180", values="transmission", white=Path("field.npy")),
+        "values='transmission' with white or dark fields can't be: those are divided by the beam already",
+    ),
+    "a link to a file left behind": (
+        linked(h5py.ExternalLink("raw.h5", "/frames")),
+        Reading(),
+        r"data is a link to raw.h5: /frames, which isn't there\. Copy the file it leads to beside it",
+    ),
+    "a link to nothing": (
+        linked(h5py.SoftLink("/entry/raw")),
+        Reading(theta="0:180", dataset="exchange/data"),
+        "exchange/data is a link to /entry/raw, which isn't there",
+    ),
+    "files left behind": (
+        lambda folder: virtual(folder, kept=1),
+        Reading(),
+        r"exchange/data is put together from 2 other files, and 1 of them can't be found: raw_1\.h5\. Copy them",
     ),
     "half acquisition": (lambda folder: nxtomo(folder, half=True)[0], Reading(), "is a half acquisition"),
     "no dark frames": (
@@ -338,6 +428,7 @@ def test_what_is_no_scan_is_refused(kind: str, tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     path = make(tmp_path)
     np.save("field.npy", np.ones((2, 3, 9)))
+    np.save("complex.npy", THETA.astype(complex))
     Path("field.txt").write_text("1 1 1")
     with pytest.raises((ValueError, OSError), match=message) as caught:
         read_scan(path, 0, reading)

@@ -37,7 +37,8 @@ OPTIONS = [
     "--checkpoint-every",
     "2",
 ]
-OPTIONS += ["--denoiser", "small.safetensors", "--method", "paper", "--center", "51.5"]
+# "auto" measures which precision is the faster, and may choose otherwise on a busy machine.
+OPTIONS += ["--denoiser", "small.safetensors", "--method", "paper", "--center", "51.5", "--precision", "float32"]
 
 
 @pytest.fixture
@@ -153,6 +154,8 @@ REFUSED: dict[str, tuple[Any, list[str], str]] = {
     "no settings": (lambda place: (place / "run" / "settings.yaml").unlink(), [], "run has no settings.yaml"),
     "settings of another": (change_settings("momentum: 0.5\n"), [], "momentum was 0.0, is 0.5"),
     "settings that cannot be": (change_settings("colour: red\n"), [], "colour isn't a setting"),
+    "settings cut off": (lambda place: (place / "run" / "settings.yaml").write_text("# asyncred"), [], "sets nothing"),
+    "fewer sweeps than there are": (None, ["--sweeps", "0.5"], "--sweeps 0.5 leaves nothing to do: run has "),
     "a changed option": (None, ["--tau", "0.3"], "--tau can't be changed with --resume: the run goes on with its own"),
     "another folder": (None, ["--output", "other"], "--output can't be changed with --resume"),
     "fewer workers": (None, ["--workers", "1"], "--workers can't be changed with --resume"),
@@ -171,6 +174,23 @@ def test_what_cannot_be_gone_on_from_is_refused_and_nothing_is_lost(
     assert main(["--resume", "run", "--quiet", *words]) == 2
     err = capsys.readouterr().err
     assert message in err and err.startswith("error: ") and err.count("\n") == 1
+    assert contents(place) == before
+
+
+def test_it_goes_on_whatever_became_of_checkpoint_every(place: Path, kept: Path, capsys: Any) -> None:
+    """Not anew, which would take the place of what is there."""
+    before = len(np.genfromtxt("run/history.csv", delimiter=",", names=True))
+    file = kept / "settings.yaml"
+    file.write_text("".join(line for line in file.read_text().splitlines(True) if "checkpoint_every" not in line))
+    assert main(["--resume", "run", "--quiet", "--sweeps", "100000", "--time-limit", "0.2"]) == 0
+    assert len(np.genfromtxt("run/history.csv", delimiter=",", names=True)) > before
+    assert (kept / "checkpoint").exists()
+
+
+def test_a_log_that_is_asked_for_is_not_begun_by_a_run_that_is_refused(place: Path, kept: Path, capsys: Any) -> None:
+    change_data(place)
+    before = contents(place)
+    assert main(["--resume", "run", "--quiet", "--log", "jsonl"]) == 2
     assert contents(place) == before
 
 

@@ -16,7 +16,8 @@ import tifffile
 
 from asyncred_gpu import html_report
 from asyncred_gpu.cli.main import main
-from asyncred_gpu.html_report import Told, binned, page, read_columns
+from asyncred_gpu.html_report import Told, binned, page
+from asyncred_gpu.run_folder import read_columns
 
 from .helpers import blobs
 
@@ -129,8 +130,8 @@ def test_what_is_no_run_is_refused(tmp_path: Path, capsys: Any) -> None:
     for folder, message in (
         ("absent", "absent isn't a folder"),
         ("empty", "has no run.json, so it isn't the folder of a finished run"),
-        ("half", "has no reconstruction, so there is nothing to show"),
-        ("broken", "Expecting property name"),
+        ("half", "isn't a reconstruction's: it has no result"),
+        ("broken", "run.json is damaged: it isn't JSON (Expecting property name"),
     ):
         assert main(["report", str(tmp_path / folder)]) == 2
         err = capsys.readouterr().err

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from asyncred_gpu.io import read_scan
+from asyncred_gpu.io import Reading, read_scan
 from asyncred_gpu.io.correction import MIN_TRANSMISSION, line_integrals
 
 TOOTH = Path(__file__).parents[2] / "shared" / "data" / "tooth.h5"
@@ -203,3 +203,42 @@ def test_the_real_scan_reads() -> None:
     assert scan.sinogram.shape == (181, 640)
     assert (scan.clipped, scan.dead_detectors) == (0, 0)
     assert abs(float(np.median(scan.sinogram[:, :20]))) < 0.02 < float(scan.sinogram.max())  # air beside the sample
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (PermissionError(13, "Unable to open file"), r"can't be read \(Permission denied\)\. Check its permissions\."),
+        (BlockingIOError(11, "unable to lock file"), "is still being written, or wasn't closed by who wrote it"),
+        (OSError("Unable to open file (file is already open for write)"), r"Wait until it is; .* `h5clear -s`"),
+        (OSError("bad\nsuperblock"), r"isn't an HDF5 file, or a damaged one \(bad superblock\)"),
+    ],
+)
+def test_a_file_that_does_not_open_is_said_why(
+    error: OSError, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise error
+
+    path = write(tmp_path / "scan.h5")
+    monkeypatch.setattr(h5py, "File", refuse)
+    with pytest.raises(OSError, match=message):
+        read_scan(path)
+
+
+@pytest.mark.parametrize("units", ["furlongs", "mrad", "turns"])
+def test_units_that_are_not_known_are_refused(units: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "scan.h5")
+    with h5py.File(path, "r+") as file:
+        file["exchange/theta"].attrs["units"] = units
+    with pytest.raises(ValueError, match=rf"exchange/theta is in '{units}', and degrees and radians are what is read"):
+        read_scan(path)
+    assert read_scan(path, 0, Reading(theta="0:180")).angles[1] == pytest.approx(np.deg2rad(9))
+
+
+@pytest.mark.parametrize("units", ["Degrees", "deg", "°", b"degree", np.array(["degrees"], object), ""])
+def test_degrees_have_many_names(units: Any, tmp_path: Path) -> None:
+    path = write(tmp_path / "scan.h5")
+    with h5py.File(path, "r+") as file:
+        file["exchange/theta"].attrs["units"] = units
+    assert read_scan(path).angles[1] == pytest.approx(np.deg2rad(9))

@@ -191,32 +191,47 @@ def test_interrupted_before_it_begins_it_leaves_nothing_behind(tmp_path: Path, d
     assert "sweep" not in out and list(tmp_path.iterdir()) == []
 
 
+def test_a_run_that_diverged_says_so_even_if_it_is_to_be_quiet(
+    tmp_path: Path, denoiser: tuple[str, str], capsys: Any
+) -> None:
+    words = [*SMALL, *denoiser, "--step", "1e9", "--output", str(tmp_path / "run"), "--quiet"]
+    assert main(words) == 1
+    out, err = capsys.readouterr()
+    assert (
+        out == "" and err.startswith("error: The run diverged: ") and err.endswith(f" It is in {tmp_path / 'run'}.\n")
+    )
+    assert np.isfinite(tifffile.imread(tmp_path / "run" / "reconstruction.tif")).all()
+
+
 REFUSED: dict[str, tuple[list[str], str]] = {
     "no sweeps": (["--sweeps", "0"], "--sweeps: 0 is out of range, it takes more than 0"),
     "no pixels": (["--size", "0"], "--size: 0 is too small, it takes 1 or more"),
-    "few pixels": (["--size", "9"], "size=9 leaves nothing of the retina to see. Pass 32 to 16384"),
+    "few pixels": (["--size", "9"], "--size 9 leaves nothing of the retina to see. Pass 32 to 16384"),
     "overflow": (["--size", "99999999999"], "--size: 99999999999 is too large, it takes less than 2^31"),
     "words for a number": (["--angles", "many"], "--angles: 'many' isn't a whole number, 1 or more"),
     "negative weight": (["--tau", "-1"], "--tau: -1 is out of range, it takes more than 0"),
     "NaN": (["--noise-db", "nan"], "--noise-db: nan isn't finite"),
     "no block": (["--block", "3x"], "--block: '3x' isn't a block, such as 200x200 or 200"),
-    "large block": (["--block", "65x10"], "block_shape=(65, 10)"),
-    "no device": (["--device", "cuda:7"], "device='cuda:7' can't be used"),
-    "unknown device": (["--device", "abacus"], "device='abacus' isn't known"),
+    "large block": (["--block", "65x10"], "--block 65x10 is larger than the image"),
+    "no device": (["--device", "cuda:7"], "--device cuda:7 can't be used"),
+    "unknown device": (
+        ["--device", "abacus"],
+        "--device: 'abacus' can't be, it takes auto, cpu, cuda, cuda:N, or several",
+    ),
     "many workers": (["--workers", "70", "--block", "8"], "70 workers × 1 blocks a launch are 70 updates in flight"),
-    "stale": (["--workers", "3", "--max-staleness", "1"], "max_staleness=1 cannot hold for 3 workers"),
-    "large minibatch": (["--minibatch", "49"], "minibatch=49 is more than the 48 measurements"),
-    "momentum": (["--momentum", "1"], "momentum=1.0 can't be. Pass a number >= 0 and < 1"),
-    "every": (["--every", "40"], "every=40 keeps too little of 48 projections"),
-    "centre": (["--center", "1000"], "center=1000.0 isn't on the detector"),
+    "stale": (["--workers", "3", "--max-staleness", "1"], "--max-staleness 1 cannot hold for 3 workers"),
+    "large minibatch": (["--minibatch", "49"], "--minibatch 49 is more than the 48 measurements"),
+    "momentum": (["--momentum", "1"], "--momentum 1.0 can't be. Pass a number >= 0 and < 1"),
+    "every": (["--every", "40"], "--every 40 keeps too little of 48 projections"),
+    "centre": (["--center", "1000"], "--center 1000.0 isn't on the detector"),
     "centre of a simulation": (["--center", "auto"], "--center auto is for a measured scan"),
     "slice of a simulation": (["--slice", "1"], "--slice is for a measured scan. Pass --input FILE"),
     "step": (["--step", "fast"], "--step: 'fast' isn't a number, nor preconditioned or block or global or theory"),
     "scale": (["--intensity-scale", "0"], "--intensity-scale: 0 is out of range, it takes more than 0"),
     "order": (["--order", "sideways"], "--order: 'sideways' isn't known, it takes one of free, ordered, sync"),
     "unknown option": (["--colour"], "No such option '--colour'"),
-    "no denoiser": (["--denoiser", "absent.npz"], "denoiser='absent.npz' is neither a shipped denoiser"),
-    "sigma": (["--denoiser", "dncnn", "--sigma", "77"], "'dncnn' has no weights for sigma=77"),
+    "no denoiser": (["--denoiser", "absent.npz"], "--denoiser absent.npz is neither a shipped denoiser"),
+    "sigma": (["--denoiser", "dncnn", "--sigma", "77"], "'dncnn' has no weights for --sigma 77"),
     "no input": (["--input", "absent.h5"], "absent.h5 doesn't exist"),
     "noise on a measurement": (["--input", "absent.h5", "--noise-db", "3"], "--noise-db shape the simulated scan"),
     "no such place": (["--output", "/proc/asyncred/run"], "can't be made"),

@@ -424,28 +424,34 @@ def empty(folder):
         (write_deep_image, {}, "b.png has pixels of mode I;16, training images must have 8 bits"),
         (None, {"validation": "nowhere"}, "nowhere doesn't exist, it must be a folder"),
         (None, {"patch": 41}, "No training image holds a patch of 41×41 pixels"),
-        (None, {"sigma": 0}, "sigma=0.0 must be a number above 0"),
-        (None, {"sigma": "nan"}, "sigma=nan must be a number above 0"),
-        (None, {"steps": 0}, "steps=0 must be a number above 0"),
-        (None, {"batch": -1}, "batch=-1 must be a number above 0"),
-        (None, {"learning_rate": "inf"}, "learning_rate=inf must be a number above 0"),
-        (None, {"lipschitz": 0}, "lipschitz=0.0 must be a number above 0"),
-        (None, {"clip_every": 0}, "clip_every=0 must be a number above 0"),
-        (None, {"precision": "float16"}, "precision='float16' is unknown"),
+        (None, {"sigma": 0}, "--sigma 0.0 must be a number above 0"),
+        (None, {"sigma": "nan"}, "--sigma nan must be a number above 0"),
+        (None, {"steps": 0}, "--steps 0 must be a number above 0"),
+        (None, {"batch": -1}, "--batch -1 must be a number above 0"),
+        (None, {"learning_rate": "inf"}, "--learning-rate inf must be a number above 0"),
+        (None, {"lipschitz": 0}, "--lipschitz 0.0 must be a number above 0"),
+        (None, {"clip_every": 0}, "--clip-every 0 must be a number above 0"),
+        (None, {"precision": "float16"}, "--precision float16 is unknown"),
         (None, {"threads": 0}, "--threads 0 must be at least 1"),
         (None, {"save_every": 0}, "--save-every 0 must be at least 1"),
-        (None, {"output": __file__}, "can't be written to (File exists)"),
+        (None, {"output": __file__}, "can't be written to (Not a directory)"),
         (None, {"checkpoint": f"{__file__}/run.pt"}, "can't be written to"),
         (None, {"checkpoint": __file__}, "is damaged, or no checkpoint"),
-        (None, {"lowest_sigma": 9}, "lowest_sigma=9 is above sigma=5"),
-        (None, {"network": "dncnn-conditional"}, "network='dncnn-conditional' with lowest_sigma=None"),
-        (None, {"network": "dncnn-conditional", "lowest_sigma": 9}, "lowest_sigma=9 is above sigma=5"),
+        (None, {"lowest_sigma": 9}, "--lowest-sigma 9 is above --sigma 5"),
+        (None, {"network": "dncnn-conditional"}, "--network dncnn-conditional with no --lowest-sigma"),
+        (None, {"network": "dncnn-conditional", "lowest_sigma": 9}, "--lowest-sigma 9 is above --sigma 5"),
         (None, {"network": "dncnn-conditional", "lowest_sigma": 1, "sigma": "all"}, "one network a level"),
-        (None, {"network": "unet"}, "network='unet' is unknown"),
-        (None, {"phantoms": -1}, "phantoms=-1 must be a number >= 0"),
+        (None, {"network": "unet"}, "--network unet is unknown"),
+        (None, {"phantoms": -1}, "--phantoms -1 can't be. Pass a whole number from 0 to"),
+        (None, {"seed": -1}, "--seed -1 can't be. Pass a whole number from 0 to"),
+        (None, {"seed": 10**22}, f"--seed {10**22} can't be"),
+        (None, {"device": "abacus"}, "--device abacus isn't known. Pass cpu, cuda, or cuda:N"),
+        (None, {"checkpoint": Path(__file__).parent}, "tests is a folder. Pass a file in it"),
+        (None, {"checkpoint": __file__, "sigma": "all"}, "is a file. Pass a folder, for a file of each --sigma"),
+        (None, {"start": __file__}, "isn't a .safetensors file"),
         (None, {"start": "nowhere.safetensors"}, "nowhere.safetensors doesn't exist"),
         (None, {"start": Path(__file__).parent}, "dncnn_sigma5.safetensors doesn't exist"),
-        (None, {"lowest_sigma": "101%"}, "lowest_sigma=5.05 is above sigma=5"),
+        (None, {"lowest_sigma": "101%"}, "--lowest-sigma 5.05 is above --sigma 5"),
         (None, {"device": "cuda:99"}, "--device cuda:99 isn't there"),
         (None, {"device": "mps"}, "--device mps can't train"),
     ],
@@ -457,7 +463,41 @@ def test_the_script_refuses_before_any_work(
         change(folder)
     monkeypatch.setattr(Trainer, "run", lambda *_: pytest.fail("training began"))
     assert script.main(arguments(folder, tmp_path, **options)) == 2
-    assert text in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert text in err and err.startswith("error: ") and err.count("\n") == 1
+    assert not (tmp_path / "weights").exists()
+
+
+def test_words_that_are_no_numbers_are_named(script, capsys):
+    for words, message in (
+        (["--steps", "1.5"], "--steps: '1.5' isn't a whole number"),
+        (["--sigma", "many"], "--sigma: 'many' isn't a number nor all"),
+        (["--lowest-sigma", "x%"], "--lowest-sigma: 'x' isn't a number"),
+        (["--images", ""], "--images: '' isn't a path"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            script.main(["--images", "nowhere", *words])
+        assert message in capsys.readouterr().err
+
+
+def no_space(*_):
+    raise OSError(28, "No space left on device", "run.pt")
+
+
+def test_a_checkpoint_that_cannot_be_written_is_said_and_training_goes_on(script, folder, tmp_path, validation, capsys):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "save", no_space)
+        assert script.main(arguments(folder, tmp_path)) == 0
+    err = capsys.readouterr().err
+    assert "isn't kept; the checkpoint before is: run.pt: No space left on device. Free some space." in err
+    assert (tmp_path / "weights" / "dncnn_sigma5.safetensors").exists()
+
+
+def test_weights_that_cannot_be_written_are_a_failure(script, folder, tmp_path, validation, capsys):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("asyncred_gpu.train.save_weights", lambda *_, **__: no_space())
+        assert script.main(arguments(folder, tmp_path)) == 1
+    assert capsys.readouterr().err == "error: run.pt: No space left on device. Free some space.\n"
 
 
 def test_the_script_refuses_to_validate_on_training_images(script, folder, tmp_path, capsys):

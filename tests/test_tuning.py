@@ -356,9 +356,63 @@ def test_a_budget_ends_the_search_with_the_best_so_far(quick):
     warm = chosen("gcv", quick, max_sweeps=110)  # 8 sweeps each with four stronger denoisers come before the first
     assert [trial.sweeps for trial in warm.trials] == [104]
     assert any("The budget ended the search" in note for note in tuned.notes)
-    hurried = chosen("gcv", quick, time_limit=0.0)
-    assert len(hurried.trials) == 1
-    assert hurried.best == hurried.trials[0]
+
+
+RUN = GpuAsyncRED.run
+
+
+class Clock:
+    """Of a machine on which a sweep takes so many seconds, each time it is asked for one."""
+
+    def __init__(self, *seconds):
+        self.now, self._seconds = 100.0, iter(seconds)
+
+    def __call__(self):
+        return self.now
+
+    def run(self, solver, max_sweeps, x0, time_limit=None):
+        cost = next(self._seconds)
+        done = max_sweeps if time_limit is None else min(max_sweeps, time_limit / cost)
+        result = RUN(solver, max_sweeps=max(done, 0.25), x0=x0)
+        self.now += done * cost
+        return result if done == max_sweeps else replace(result, status=Status.TIME_LIMIT)
+
+
+def timed(clock, quick, monkeypatch, **options):
+    monkeypatch.setattr("asyncred_gpu.tuning.trials.perf_counter", clock)
+    monkeypatch.setattr(GpuAsyncRED, "run", lambda solver, **arguments: clock.run(solver, **arguments))
+    few = {"first_sweeps": 4, "sweeps": 2, "x0": "fbp"} | options
+    return chosen("gcv", quick, **few)
+
+
+def test_a_trial_under_way_is_given_up_when_the_time_is_over(quick, monkeypatch):
+    clock = Clock(1, 1, 1, 1, 1, 1, 9, 9)  # of the two reconstructions of each trial
+    tuned = timed(clock, quick, monkeypatch, time_limit=21.0)
+    assert [trial.seconds for trial in tuned.trials] == [8, 4, 4]
+    assert clock.now == 121.0  # and not 152, which the fourth would have taken
+    assert "The time limit ended the search; the choice is the best of 3 trials." in tuned.notes
+    assert tuned.best in tuned.trials
+
+
+def test_a_trial_that_would_not_be_done_in_time_is_not_begun(quick, monkeypatch):
+    clock = Clock(1, 1, 1, 1)
+    tuned = timed(clock, quick, monkeypatch, time_limit=15.0)
+    assert [trial.seconds for trial in tuned.trials] == [8, 4] and clock.now == 112.0
+    assert "The budget ended the search; the choice is the best of 2 trials." in tuned.notes
+
+
+def test_without_one_trial_in_time_there_is_no_choice(quick, monkeypatch):
+    with pytest.raises(
+        TuningError, match=r"time_limit=6 was over before the first trial was: 6 of its 8 sweeps were made"
+    ):
+        timed(Clock(1, 1), quick, monkeypatch, time_limit=6.0)
+    with pytest.raises(TuningError, match=r"Allow about 8 s at least, and as much again to compare"):
+        timed(Clock(1, 1), quick, monkeypatch, time_limit=6.0)
+    warm = r"time_limit=12 was over before the first trial was: 12 of its 72 sweeps were made.*Allow about 72 s"
+    with pytest.raises(TuningError, match=warm):  # in the second of four runs with stronger denoisers
+        timed(Clock(1, 1), quick, monkeypatch, time_limit=12.0, x0="auto")
+    with pytest.raises(TuningError, match=r"time_limit=0 was over .* Allow more at least"):
+        timed(Clock(), quick, monkeypatch, time_limit=0.0)
 
 
 def test_tau_is_looked_for_on_the_scale_of_the_data_term(quick):

@@ -263,6 +263,11 @@ def other_data(path: Path) -> None:
     np.save(path, changed)
 
 
+def other_settings(run: Path) -> None:
+    file = run / "settings.yaml"
+    file.write_text(file.read_text().replace("tau: 0.1\n", "tau: 0.2\n"))
+
+
 GONE_WRONG: dict[str, tuple[Any, list[str], str]] = {
     "changed data": (lambda: other_data(Path("scan.npy")), [], "slice 0 of .*scan.npy isn't what it was when"),
     "a damaged slice": (lambda: spoil(Path("run/slices/slice_00001.tif")), [], "slice_00001.tif can't be read"),
@@ -270,6 +275,11 @@ GONE_WRONG: dict[str, tuple[Any, list[str], str]] = {
         lambda: other_shape(Path("run/slices/slice_00000.tif")),
         [],
         r"of shape \(3, 3\), a slice",
+    ),
+    "other settings": (
+        lambda: other_settings(Path("run")),
+        [],
+        "slice_00000.tif was made with other settings than those",
     ),
     "another option": (None, ["--sweeps", "9"], "--sweeps can't be changed with --resume"),
 }

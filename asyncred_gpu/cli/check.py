@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..config.settings import ReconstructSettings
-from ..exit_status import REFUSED, ended
+from ..config.settings import CheckSettings
+from ..exit_status import refused
 from .command import SettingsCommand
 
 
-def _run(settings: ReconstructSettings, words: Sequence[str]) -> int:
+def _run(settings: CheckSettings, words: Sequence[str]) -> int:
     from ..inspection import Refused, inspect_scan
 
     try:
         report = inspect_scan(settings)
     except Refused as error:
-        return ended(f"error: {error}", REFUSED)
+        return refused(error)
     print("\n".join(report))
     return 0
 
 
 command = SettingsCommand(
     "check",
-    ReconstructSettings,
+    CheckSettings,
     _run,
     help="Say what a scan holds, its geometry, and what memory and time reconstructing it would take. "
-    "Takes the options of reconstruct, and writes nothing.",
+    "Takes all options of reconstruct, and writes nothing.",
     argument="input",
 )

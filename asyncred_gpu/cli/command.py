@@ -6,7 +6,6 @@ Exit statuses: 0 done, 1 a run that failed or diverged, 2 refused before it bega
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import rich_click as click
@@ -17,6 +16,7 @@ from pydantic.fields import FieldInfo
 from ..config.forms import form_of
 from ..config.read import SettingsError, make_settings
 from ..config.settings import Settings, option_name
+from .path_word import PATH
 
 Kind = TypeVar("Kind", bound=Settings)
 
@@ -60,7 +60,7 @@ class SettingsCommand(click.RichCommand, Generic[Kind]):
                     f"{bare} and {option_name(self.argument)} {given[self.argument]} are two. Pass one."
                 )
             given[self.argument] = bare
-        settings = make_settings(self.kind, given, None if file is None else Path(file))
+        settings = make_settings(self.kind, given, file)
         try:
             return self.run(settings, context.find_object(tuple) or ())
         except KeyboardInterrupt:  # of which click would make an empty line
@@ -79,7 +79,7 @@ def options_of(kind: type[Settings]) -> list[click.RichOption]:
     for section in sections(kind):
         for name, field in kind.model_fields.items():
             if name in section.__annotations__:
-                options.append(_option(name, field, section.section))
+                options.append(_option(name, field, section.section, name in kind.unused))
     return options
 
 
@@ -88,13 +88,13 @@ def sections(kind: type[Settings]) -> list[type[Settings]]:
     return [base for base in reversed(kind.__mro__) if issubclass(base, Settings) and vars(base).get("section")]
 
 
-def _option(name: str, field: FieldInfo, section: str) -> click.RichOption:
+def _option(name: str, field: FieldInfo, section: str, hidden: bool) -> click.RichOption:
     form, flag = form_of(field), option_name(name)
     extra = field.json_schema_extra
     shown = extra["shown"] if isinstance(extra, dict) else field.default
     text = f"{field.description} [{shown}]"
     if form is None:
-        return click.RichOption([f"{flag}/--no-{flag[2:]}"], default=None, help=text, panel=section)
+        return click.RichOption([f"{flag}/--no-{flag[2:]}"], default=None, help=text, panel=section, hidden=hidden)
     # What is right is said by the settings alone, so every word is taken here.
     return click.RichOption(
         [flag],
@@ -102,6 +102,7 @@ def _option(name: str, field: FieldInfo, section: str) -> click.RichOption:
         metavar=form.metavar,
         help=text,
         panel=section,
+        hidden=hidden,
         shell_complete=_completer(form.words) if form.words else None,
     )
 
@@ -116,7 +117,7 @@ def _completer(words: tuple[str, ...]) -> Callable[[Any, Any, str], list[Complet
 def _config_option() -> click.RichOption:
     return click.RichOption(
         [f"--{CONFIG}"],
-        type=click.STRING,
+        type=PATH,
         metavar="FILE.yaml",
         help="settings from a file, such as a run's settings.yaml; options given beside it override it",
         panel="run",

@@ -15,6 +15,7 @@ import rich_click as click
 from .. import __version__
 from ..config.read import SettingsError
 from ..exit_status import INTERRUPTED, REFUSED, ended
+from ..wording import one_line
 from .command import Interrupted
 
 # Each is a module of this package, whose `command` it is; what takes long to import, they import when they run.
@@ -67,12 +68,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
+    if not words:  # of which click would leave the process
+        words = ["--help"]
+    help = f"asyncred {words[0]} --help" if words[0] in COMMANDS else "asyncred --help"
     try:
         status = group.main(words, prog_name="asyncred", standalone_mode=False, obj=tuple(words))
-    except SettingsError as error:
-        return ended(f"error: {error} See asyncred --help.", REFUSED)
-    except click.ClickException as error:
-        return ended(f"error: {' '.join(error.format_message().split())} See asyncred --help.", REFUSED)
+    except (SettingsError, click.ClickException) as error:
+        message = error.format_message() if isinstance(error, click.ClickException) else str(error)
+        end = "" if message.endswith((".", "?")) else "."
+        return ended(f"error: {one_line(message)}{end} See {help}.", REFUSED)
     except (Interrupted, click.Abort):
         return ended("interrupted: the workers have ended; what was written before stays.", INTERRUPTED)
     return status if isinstance(status, int) else 0

@@ -6,15 +6,18 @@ from pathlib import Path
 
 import rich_click as click
 
-from ..exit_status import REFUSED, ended
+from ..exit_status import failed, refused
+from .path_word import PATH
 
 
 @click.command("report", cls=click.RichCommand)
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--output", type=click.Path(path_type=Path), metavar="FILE.html", help="a new file [FOLDER/report.html]")
+@click.argument("folder", type=PATH)
+@click.option("--output", type=PATH, metavar="FILE.html", help="a new file [FOLDER/report.html]")
 def command(folder: Path, output: Path | None) -> int:
     """Make the HTML page of a finished run from its FOLDER: images, profiles, curves, timeline, settings."""
-    from ..html_report import page, read_run
+    from ..html_report import page
+    from ..run_folder import read_run
+    from ..whole_file import write_text
 
     path = output or folder / "report.html"
     try:
@@ -22,10 +25,14 @@ def command(folder: Path, output: Path | None) -> int:
             raise FileNotFoundError(f"{folder} isn't a folder. Pass the output folder of a run.")
         if path.exists():
             raise FileExistsError(f"{path} exists already and isn't overwritten. Pass another --output.")
+        if not path.absolute().parent.is_dir():
+            raise FileNotFoundError(f"{path.parent} isn't a folder. Make it, or pass another --output.")
         text = page(read_run(folder))
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except (OSError, ValueError, KeyError) as error:
-        return ended(f"error: {error}", REFUSED)
+    except (OSError, ValueError) as error:
+        return refused(error)
+    try:
+        write_text(path, text)
+    except OSError as error:
+        return failed(error)
     print(path)
     return 0

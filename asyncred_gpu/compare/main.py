@@ -14,7 +14,7 @@ from ..config.comparison import CompareSettings
 from ..config.repeat import as_given, as_yaml
 from ..denoiser import load_denoiser
 from ..devices import DeviceError
-from ..exit_status import FAILED, REFUSED, ended
+from ..exit_status import FAILED, failed, refused
 from ..io import OutputFolder
 from ..reconstruct import problem_name
 from ..runtime.base import WorkerError
@@ -29,6 +29,8 @@ from .speedup import GPU_WORKERS, Ladder, make_ladders
 
 # The reference, the start and some eight modes, in rows of three, as they are drawn.
 PANELS = 30
+# Options of this command by the argument of the solver.
+RENAMED = {"minibatch": "sg", "num_workers": "pool"}
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,13 @@ def compare_modes(options: CompareSettings, words: Sequence[str]) -> int:
     try:
         folder = OutputFolder(options.output, f"compare-{_name(options)}", PANELS * _side(options) ** 2)
     except (OSError, ValueError) as error:
-        return ended(f"error: {error}", REFUSED)
+        return refused(error)
     with folder:
         try:
             setup = prepare(options)
-            folder.new_file("settings.yaml").write_text(as_yaml(as_given(options), "asyncred compare"), "utf-8")
+            folder.write_text("settings.yaml", as_yaml(as_given(options), "asyncred compare"))
         except (OSError, ValueError, TypeError, MemoryError, DeviceError) as error:
-            return ended(f"error: {error}", REFUSED)
+            return refused(error, RENAMED)
         _say(setup.case.title)
         if setup.case.facts.get("center_estimated"):
             _say(f"rotation centre estimated at detector {setup.case.facts['center']:.1f}; --center sets another")
@@ -62,11 +64,9 @@ def compare_modes(options: CompareSettings, words: Sequence[str]) -> int:
             _say(f"\n{write_tables(folder, comparison)}\n")
             write_figures(folder, comparison)
         except (WorkerError, MemoryError) as error:
-            return ended(f"error: {error}", FAILED)
+            return failed(error)
         except OSError as error:
-            return ended(
-                f"error: not all results could be written to {folder.path} ({error}). Free some space.", FAILED
-            )
+            return failed(error, f" Not all results could be written to {folder.path}.")
     _say(f"results in {folder.path}")
     return 0 if comparison.complete else FAILED
 

@@ -21,8 +21,7 @@ def write_tables(folder: OutputFolder, comparison: Comparison) -> str:
     """Write tables and settings into the folder; the tables are returned."""
     tables = _tables(comparison)
     command, title = f"`{comparison.command}`", f"# {comparison.case.title}"
-    path = folder.new_file("table.md")
-    path.write_text("\n\n".join([title, f"{command}  \n{comparison.machine.line}", *tables]) + "\n", encoding="utf-8")
+    folder.write_text("table.md", "\n\n".join([title, f"{command}  \n{comparison.machine.line}", *tables]) + "\n")
     if comparison.ladders:
         folder.write_history("speedup.csv", _rungs(comparison.ladders))
     folder.write_settings("run.json", _settings(comparison))

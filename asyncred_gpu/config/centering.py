@@ -6,8 +6,8 @@ from typing import ClassVar, Self
 
 from pydantic import model_validator
 
-from .forms import FilePath, Fraction, Positive, Whole1, setting
-from .settings import ScanSettings, Settings
+from .forms import Centers, FilePath, Fraction, Positive, setting
+from .settings import SIMULATED_ONLY, DataSettings, ScanSettings, Settings
 
 
 class SheetSettings(Settings):
@@ -16,13 +16,17 @@ class SheetSettings(Settings):
     section: ClassVar[str] = "sheet"
 
     width: Positive = setting(8.0, "detectors to either side of the centre that is estimated or given", "8")
-    count: Whole1 = setting(9, "how many centres", "9")
+    count: Centers = setting(9, "how many centres", "9")
     part: Fraction = setting(0.5, "of the image's side that is shown, around its middle", "0.5")
     output: FilePath | None = setting(None, "a new .png file", "center-NAME.png")
 
 
 class CenterSettings(SheetSettings, ScanSettings):
     """Of `asyncred center`."""
+
+    unused: ClassVar[tuple[str, ...]] = (*SIMULATED_ONLY, "pad")
+
+    input: FilePath | None = setting(None, DataSettings.model_fields["input"].description or "", "needed")
 
     @model_validator(mode="after")
     def _a_scan(self) -> Self:

@@ -11,6 +11,7 @@ from .forms import (
     Devices,
     FieldOfViewWord,
     FilePath,
+    Fraction,
     NotNegative,
     Positive,
     PrecisionWord,
@@ -39,7 +40,7 @@ class ProblemSettings(Settings):
     problem: ProblemWord = setting(
         "ct", "cs: the retina by block compressed sensing, 240 pixels a side in blocks of 80, 30 dB", "ct"
     )
-    ratio: Positive | None = setting(None, "cs: measurements a pixel", "0.7")
+    ratio: Fraction | None = setting(None, "cs: measurements a pixel", "0.7")
 
 
 class CompareMethodSettings(Settings):

@@ -21,6 +21,8 @@ from ..options import block_shape, devices, number, number_or, whole
 
 # Of words in --help; a longer one leaves the descriptions no room, and they name the words themselves.
 LONGEST_LIST = 18
+# Of a file or a folder, on the file systems there are.
+LONGEST_NAME = 255
 
 
 FILE_KINDS = ("tif", "npy", "h5")
@@ -86,10 +88,26 @@ def several(convert: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
     return lambda text: tuple(convert(part.strip()) for part in text.split(","))
 
 
+def different(convert: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
+    """Values with commas between them, none of them twice."""
+
+    def read(text: str) -> tuple[Any, ...]:
+        values = several(convert)(text)
+        twice = [value for value in values if values.count(value) > 1]
+        if twice:
+            raise argparse.ArgumentTypeError(f"{text!r} names {twice[0]} twice")
+        return values
+
+    return read
+
+
 def path(text: str) -> Path:
     """A path that could be one."""
-    if not text or "\0" in text:
+    if not text.strip() or "\0" in text:
         raise argparse.ArgumentTypeError(f"{text!r} isn't a path")
+    longest = max(text.split("/"), key=len)
+    if len(longest.encode()) > LONGEST_NAME:
+        raise argparse.ArgumentTypeError(f"{longest[:20]}… isn't a path: a name has {LONGEST_NAME} bytes at most")
     return Path(text).expanduser()
 
 
@@ -105,6 +123,7 @@ _FIELD, _PROBLEM = _choice(("circle", "none")), _choice(("ct", "cs"))
 
 Whole0 = Annotated[int, _reader(whole(0)), Form("N")]
 Whole1 = Annotated[int, _reader(whole(1)), Form("N")]
+Centers = Annotated[int, _reader(whole(1, 100)), Form("N")]
 Real = Annotated[float, _reader(number()), Form("X")]
 Positive = Annotated[float, _reader(number(above=0)), Form("X")]
 NotNegative = Annotated[float, _reader(number(least=0)), Form("X")]
@@ -121,8 +140,8 @@ Numbers = Annotated[list[float], _reader(several(number(above=0))), Form("X,X…
 Wholes = Annotated[list[int], _reader(several(whole(1))), Form("N,N…")]
 BlockShape = Annotated[tuple[int, int], _reader(block_shape), Form("ROWSxCOLS")]
 SliceRange = Annotated[str, _reader(slice_range), Form("FIRST:END")]
-LogKinds = Annotated[tuple[str, ...], _reader(several(one_of(LOG_KINDS))), Form("KIND,…", LOG_KINDS)]
-FileKinds = Annotated[tuple[str, ...], _reader(several(one_of(FILE_KINDS))), Form("KIND,…", FILE_KINDS)]
+LogKinds = Annotated[tuple[str, ...], _reader(different(one_of(LOG_KINDS))), Form("KIND,…", LOG_KINDS)]
+FileKinds = Annotated[tuple[str, ...], _reader(different(one_of(FILE_KINDS))), Form("KIND,…", FILE_KINDS)]
 Devices = Annotated[str | list[str], _reader(devices), Form("DEVICES", ("auto", "cpu", "cuda"))]
 FilePath = Annotated[Path, _reader(path), Form("PATH")]
 Word = Annotated[str, Form("WORD")]

@@ -46,11 +46,13 @@ SCAN_ONLY = ("slice", "dataset", "axes", "theta", "white", "dark", "values", "sh
 class Settings(BaseModel):
     """Checked when made; unknown names are refused. `section` is the heading of what the class declares.
 
-    Of several bases the last one's settings come first.
+    Of several bases the last one's settings come first. `unused`: what a command takes, since it shares its settings
+    with another, and has no use for; it isn't shown.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     section: ClassVar[str] = ""
+    unused: ClassVar[tuple[str, ...]] = ()
 
 
 class BeamSettings(Settings):
@@ -276,6 +278,22 @@ class ReconstructSettings(RunSettings, MethodSettings, VolumeSettings, ScanSetti
             raise ValueError(
                 "--tau auto and --sigma auto choose for one slice. Choose first, asyncred tune --slice N, and pass "
                 "what comes out"
+            )
+        return self
+
+
+class CheckSettings(ReconstructSettings):
+    """Of `asyncred check`: a reconstruction's, so that its words can be tried by the other command's name."""
+
+    unused: ClassVar[tuple[str, ...]] = (
+        *("save", "checkpoint_every", "resume", "log", "verbose", "quiet", "time_limit", "tol", "tuning"),
+    )
+
+    @model_validator(mode="after")
+    def _a_run_to_come(self) -> Self:
+        if self.resume is not None:
+            raise ValueError(
+                f"check looks at a run to come, not at one that goes on. Pass --config {self.resume / 'settings.yaml'}"
             )
         return self
 

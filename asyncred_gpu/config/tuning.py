@@ -37,7 +37,9 @@ class SearchSettings(Settings):
     sigmas: Numbers | None = setting(None, "the sigma to choose among, of 255", "all the denoiser has")
     search_sweeps: Positive | None = setting(None, "sweeps of all reconstructions together, at most", "no limit")
     time_limit: Positive | None = setting(
-        None, "seconds after which no further trial is begun; one may take minutes", "no limit"
+        None,
+        "seconds after which the best of the trials that are done is taken; the first may take minutes",
+        "no limit",
     )
     nonnegative: bool = setting(False, "clip at zero", "no")
     field_of_view: FieldOfViewWord | None = setting(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..wording import reason_of
 from .axes import Fetch, frames_of, parse_axes
 from .projections import Frames
 
@@ -60,8 +61,15 @@ def npz_arrays(path: Path) -> dict[str, Named]:
 def matlab_arrays(path: Path) -> dict[str, Named]:
     """The numeric arrays of a Matlab file, of version 7.3 (HDF5) and before, axes in Matlab's order."""
     from pymatreader import read_mat
+    from scipy.io.matlab import MatReadError
 
-    found = _loaded(path, lambda: read_mat(str(path)))
+    def load() -> Any:
+        try:
+            return read_mat(str(path))
+        except MatReadError as error:
+            raise OSError(str(error)) from error
+
+    found = _loaded(path, load)
     return {
         name: in_memory(f"{path}: {name}", values)
         for name, values in found.items()
@@ -129,5 +137,6 @@ def _loaded(path: Path, load: Callable[[], Any]) -> Any:
     try:
         return load()
     except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise OSError(f"{path} can't be read as {path.suffix or 'an array'} ({reason}). Copy it again.") from error
+        raise OSError(
+            f"{path} can't be read as {path.suffix or 'an array'} ({reason_of(error)}). Copy it again."
+        ) from error

@@ -33,7 +33,7 @@ def parse_axes(axes: str | None, dimensions: int, name: str) -> tuple[str, ...]:
     words = tuple(word.strip() for word in axes.split(","))
     if sorted(words) != sorted(usual):
         raise ValueError(
-            f"axes={axes} aren't those of {name}, which has {dimensions} dimensions. Pass {','.join(usual)} in its "
+            f"axes={axes!r} aren't those of {name}, which has {dimensions} dimensions. Pass {','.join(usual)} in its "
             "order."
         )
     return words
@@ -45,6 +45,8 @@ def frames_of(name: str, shape: tuple[int, ...], dtype: Any, axes: tuple[str, ..
     Args:
         fetch: told a slice an axis, in the array's order; what it returns has all of its axes.
     """
+    if np.dtype(dtype).kind not in "iuf":
+        raise ValueError(f"{name} holds {dtype}, not real numbers. Write them as counts, or pick another array.")
     order = [axes.index(axis) for axis in AXES if axis in axes]
     ours = dict(zip(axes, shape, strict=True))
 

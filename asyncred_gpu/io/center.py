@@ -56,7 +56,7 @@ def estimate_center(sinogram: ArrayLike, angles: ArrayLike) -> float:
     if min(best - low, high - best) < 1:
         raise ValueError(
             f"the rotation centre fits best at {best:.1f}, the edge of the search ({low:.1f} to {high:.1f}): the true "
-            "one lies outside, or nothing in the sinogram shows it. Pass center= (--center) as a number."
+            "one lies outside, or nothing in the sinogram shows it. Pass center= as a number."
         )
     return round(float(best), 4)
 
@@ -111,7 +111,7 @@ def _half_turn(values: Float, theta: Float) -> Float:
         raise ValueError(
             f"the rotation centre can't be estimated from {theta.size} angles over {covered:.1f} degrees with a gap of "
             f"{math.degrees(float(gaps.max())):.1f}: it takes {MIN_ANGLES} or more, spread over 180 degrees. "
-            "Pass center= (--center) as a number."
+            "Pass center= as a number."
         )
     even = np.arange(count) * np.pi / count
     return np.stack([np.interp(even, theta[inside], column) for column in values[inside].T], axis=1)
@@ -128,7 +128,7 @@ def _checked(sinogram: ArrayLike, angles: ArrayLike) -> tuple[Float, Float]:
     if values.shape[1] < MIN_DETECTORS:
         raise ValueError(
             f"{values.shape[1]} detectors are too few to see the rotation centre: it takes {MIN_DETECTORS}. "
-            "Pass center= (--center) as a number."
+            "Pass center= as a number."
         )
     for name, array in (("sinogram", values), ("angles", theta)):
         bad = int(array.size - np.count_nonzero(np.isfinite(array)))

@@ -7,12 +7,11 @@ from typing import Any
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
-from .dataexchange_checks import check_fields, check_shapes
+from .dataexchange_checks import REQUIRED, check_fields, check_shapes
 from .hdf5 import dataset_frames, read_part
-from .projections import COUNTS, Frames, Projections
-from .theta import check_angles
+from .projections import COUNTS, LINE_INTEGRALS, TRANSMISSION, Projections, Reading
+from .theta import check_angles, given_angles
 
 GROUP = "exchange"
 
@@ -22,33 +21,43 @@ def is_data_exchange(file: h5py.File) -> bool:
     return isinstance(file.get(GROUP), h5py.Group)
 
 
-def open_data_exchange(path: Path, file: h5py.File) -> Projections:
+def open_data_exchange(path: Path, file: h5py.File, reading: Reading) -> Projections:
     """The scan of a file that is open.
 
+    Args:
+        reading: what is said of it: then it needn't be in the file, or may be wrong there.
     Raises:
         ValueError: a dataset that is missing, or that can't be what its name says.
     """
-    fields = check_fields(file, path)
+    fields = check_fields(file, path, _needed(reading))
     check_shapes({name: tuple(dataset.shape) for name, dataset in fields.items()})
-    units = _text(fields["theta"].attrs.get("units"))
-    theta = read_part(path, f"{GROUP}/theta", (slice(None),))
-
-    def frames(name: str) -> Frames:
-        return dataset_frames(path, f"{GROUP}/{name}", fields[name])
-
+    frames = {name: dataset_frames(path, f"{GROUP}/{name}", fields[name]) for name in fields if name != "theta"}
     info = {
         "shape": list(fields["data"].shape),
         "dtype": str(fields["data"].dtype),
-        "theta_units": units or "degrees",
         "title": _scalar_text(file, f"{GROUP}/title"),
         "sample": _scalar_text(file, "measurement/sample/name"),
     }
-    angles: NDArray[np.float64] = check_angles(theta, units)
-    parts = (frames("data"), frames("data_white"), frames("data_dark"))
+    if reading.theta is None:
+        units = _text(fields["theta"].attrs.get("units"))
+        angles = check_angles(read_part(path, f"{GROUP}/theta", (slice(None),)), units)
+        info["theta_units"] = units or "degrees"
+    else:
+        angles = given_angles(reading.theta, fields["data"].shape[0])
+    parts = (frames["data"], frames.get("data_white"), frames.get("data_dark"))
     return Projections(path, "Data Exchange", *parts, angles, COUNTS, info)
 
 
+def _needed(reading: Reading) -> list[str]:
+    """What the file must have: what isn't said, and fields only where counts are to be divided by them."""
+    said = {"theta": reading.theta, "data_white": reading.white, "data_dark": reading.dark}
+    divided = ("data_white", "data_dark") if reading.values in (TRANSMISSION, LINE_INTEGRALS) else ()
+    return [name for name in REQUIRED if said.get(name) is None and name not in divided]
+
+
 def _text(value: Any) -> str:
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.item()
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace").strip()
     return "" if value is None else str(value).strip()

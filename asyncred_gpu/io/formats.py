@@ -5,19 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from . import nxtomo_file
 from .array_files import Named, in_memory, matlab_arrays, npy_array, npz_arrays, pick, stored_angles, zarr_arrays
 from .dataexchange import is_data_exchange, open_data_exchange
-from .hdf5 import dataset_frames, is_hdf5, listed, names, numeric_datasets, open_hdf5
-from .projections import COUNTS, LINE_INTEGRALS, VALUES, Frames, Projections, Reading, Scan
+from .hdf5 import (
+    check_link,
+    check_sources,
+    dataset_frames,
+    is_hdf5,
+    listed,
+    names,
+    numeric_datasets,
+    open_hdf5,
+)
+from .projections import COUNTS, LINE_INTEGRALS, TRANSMISSION, VALUES, Frames, Projections, Reading, Scan
 from .theta import check_angles, given_angles
 from .tiff import is_tiff, open_tiff, read_tiff
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".nx", ".nxs", ".he5")
 FORMATS = "Data Exchange, NXtomo or other HDF5 (.h5, .nx …), TIFF stacks, .npy, .npz, Matlab's .mat, .zarr"
+FIELDS = "a TIFF file, a folder of them, or .npy"
 
 
 def read_scan(path: str | Path, slice_index: int = 0, reading: Reading | None = None) -> Scan:
@@ -38,7 +49,12 @@ def open_projections(path: str | Path, reading: Reading | None = None) -> Projec
         ValueError: what it holds can't be a scan. OSError: it can't be read.
     """
     path, reading = Path(path), reading or Reading()
-    _check_readable(path)
+    _check_readable(path, f"a scan: {FORMATS}")
+    if reading.values in (TRANSMISSION, LINE_INTEGRALS) and (reading.white or reading.dark):
+        raise ValueError(
+            f"values={reading.values!r} with white or dark fields can't be: those are divided by the beam already. "
+            "Leave white= and dark= out, or pass values='counts'."
+        )
     if reading.values is not None and reading.values not in VALUES:
         raise ValueError(f"values={reading.values!r} isn't known. Pass one of {', '.join(VALUES)}.")
     named = path.suffix.lower() in HDF5_SUFFIXES and path.is_file()
@@ -46,9 +62,9 @@ def open_projections(path: str | Path, reading: Reading | None = None) -> Projec
     return _checked(_hdf5(path, reading) if named or inside else _arrays(path, reading))
 
 
-def _check_readable(path: Path) -> None:
+def _check_readable(path: Path, wanted: str) -> None:
     if not path.exists():
-        raise FileNotFoundError(f"{path} doesn't exist. Pass the path of a scan: {FORMATS}.")
+        raise FileNotFoundError(f"{path} doesn't exist. Pass the path of {wanted}.")
     if path.is_dir():
         return
     try:
@@ -63,17 +79,21 @@ def _check_readable(path: Path) -> None:
 def _hdf5(path: Path, reading: Reading) -> Projections:
     with open_hdf5(path) as file:
         if reading.dataset is None and is_data_exchange(file):
-            return _overridden(open_data_exchange(path, file), reading)
+            return _overridden(open_data_exchange(path, file, reading), reading)
         datasets = numeric_datasets(file)
-        if reading.dataset is not None and reading.dataset.strip("/") in datasets:
-            name = reading.dataset.strip("/")
-            return _assembled(path, "HDF5", dataset_frames(path, name, file[name], reading.axes), None, reading)
+        name = "" if reading.dataset is None else reading.dataset.strip("/")
+        if name:
+            check_link(path, file, name)
+            item = file.get(name)  # a link's target, too, which isn't among the datasets
+            if isinstance(item, h5py.Dataset):
+                check_sources(path, item)
+                return _assembled(path, "HDF5", dataset_frames(path, name, item, reading.axes), None, reading)
         inside = names(file)
     entries = nxtomo_file.entries(path)
     if entries:
         return _overridden(nxtomo_file.open_nxtomo(path, entries, reading.dataset), reading)
     if reading.dataset is not None:
-        raise ValueError(f"{path} has no dataset {reading.dataset}; it holds {listed(datasets)}. Pass one of them.")
+        raise ValueError(f"{path} has no dataset {reading.dataset!r}; it holds {listed(datasets)}. Pass one of them.")
     raise ValueError(
         f"{path} has no group 'exchange' (Data Exchange) and no NXtomo entry, only {inside}. If its projections are "
         f"among {listed(datasets)}, pass --dataset NAME and --theta; "
@@ -108,7 +128,10 @@ def _overridden(scan: Projections, reading: Reading) -> Projections:
     rows = scan.rows
     white = scan.white if reading.white is None else _field(reading.white, rows)
     dark = scan.dark if reading.dark is None else _field(reading.dark, rows)
-    return Projections(scan.path, scan.format, scan.data, white, dark, angles, reading.values or scan.values, scan.info)
+    values = reading.values or scan.values
+    if values != COUNTS:  # divided by the beam already
+        white = dark = None
+    return Projections(scan.path, scan.format, scan.data, white, dark, angles, values, scan.info)
 
 
 def _assembled(
@@ -136,7 +159,7 @@ def _assembled(
 
 def _field(path: Path, rows: int) -> Frames:
     """White or dark fields: (fields, rows, detectors), or one image; of a single slice also (fields, detectors)."""
-    _check_readable(path)
+    _check_readable(path, f"fields: {FIELDS}")
     if path.is_dir() and is_tiff(path):
         return open_tiff(path, None)
     if path.suffix.lower() == ".npy":
@@ -144,7 +167,7 @@ def _field(path: Path, rows: int) -> Frames:
     elif is_tiff(path):
         values = read_tiff(path)
     else:
-        raise ValueError(f"{path} isn't read as fields. Pass a TIFF file, a folder of them, or .npy.")
+        raise ValueError(f"{path} isn't read as fields. Pass {FIELDS}.")
     if values.ndim == 2:
         values = values[:, None] if rows == 1 else values[None]
     return in_memory(str(path), values).frames(None)

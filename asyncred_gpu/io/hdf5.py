@@ -5,6 +5,7 @@ hdf5plugin's filters (Blosc, LZ4, Bitshuffle, Zstd, …) are there once it is im
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import hdf5plugin  # noqa: F401  registers its filters
 import numpy as np
 from numpy.typing import NDArray
 
+from ..wording import reason_of
 from .axes import frames_of, parse_axes
 from .projections import Frames
 
@@ -40,9 +42,16 @@ def open_hdf5(path: Path) -> h5py.File:
             raise OSError(
                 f"{path} is truncated: shorter than its own header says. Copy it again from where it was measured."
             ) from error
+        if isinstance(error, PermissionError):
+            raise OSError(f"{path} can't be read (Permission denied). Check its permissions.") from error
+        if isinstance(error, BlockingIOError) or "open for write" in str(error):
+            raise OSError(
+                f"{path} is still being written, or wasn't closed by who wrote it. Wait until it is; if nobody writes "
+                "it any more, run `h5clear -s` on a copy."
+            ) from error
         raise OSError(
-            f"{path} isn't an HDF5 file, or a damaged one ({' '.join(str(error).split())}). Copy it again from where "
-            "it was measured."
+            f"{path} isn't an HDF5 file, or a damaged one ({reason_of(error)}). Copy it again from where it was "
+            "measured."
         ) from error
 
 
@@ -79,6 +88,47 @@ def read_part(path: Path, name: str, part: tuple[slice, ...]) -> NDArray[Any]:
             f"{path}: {name} is listed but can't be read ({error}). The file may be incomplete, or compressed by a "
             "filter that isn't installed. Copy it again, or rewrite it without the filter."
         ) from error
+
+
+def check_link(path: Path, group: h5py.Group, name: str) -> None:
+    """Refuse a name that leads nowhere: the file it points to wasn't copied along.
+
+    Raises:
+        OSError: with where it leads.
+    """
+    if group.get(name) is not None:
+        return
+    link = group.get(name, getlink=True)
+    if isinstance(link, h5py.ExternalLink | h5py.SoftLink):
+        target = f"{link.filename}: {link.path}" if isinstance(link, h5py.ExternalLink) else link.path
+        raise OSError(
+            f"{path}: {name} is a link to {target}, which isn't there. Copy the file it leads to beside it, too."
+        )
+
+
+def check_sources(path: Path, dataset: h5py.Dataset) -> None:
+    """Refuse a virtual dataset some of whose files are gone: HDF5 gives zeros in their place.
+
+    Files are looked for wherever HDF5 may.
+
+    Raises:
+        OSError: with which are gone.
+    """
+    if not dataset.is_virtual or "HDF5_VDS_PREFIX" in os.environ:
+        return
+    found = {source.file_name for source in dataset.virtual_sources()} - {"."}
+    places = (path.parent, path.resolve().parent, Path())
+
+    def there(name: str) -> bool:
+        return "%" in name or any((place / part).exists() for place in places for part in (name, Path(name).name))
+
+    gone = sorted(name for name in found if not there(name))
+    if gone:
+        shown = ", ".join(gone[:3]) + (", …" if len(gone) > 3 else "")
+        raise OSError(
+            f"{path}: {dataset.name.strip('/')} is put together from {len(found)} other files, and {len(gone)} of them "
+            f"can't be found: {shown}. Copy them beside it, too."
+        )
 
 
 def numeric_datasets(file: h5py.File) -> dict[str, tuple[int, ...]]:

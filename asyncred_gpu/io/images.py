@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import h5py
 import numpy as np
@@ -14,6 +14,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from .. import __version__
+from ..whole_file import replace_file
 from .array_files import npy_array
 from .output import plain
 from .tiff import is_tiff, read_tiff
@@ -31,12 +32,11 @@ def save_image(path: Path, image: Image, record: Mapping[str, Any], settings: st
         record: the run's, as in run.json. settings: the run's, as in settings.yaml.
     """
     if path.suffix == ".npy":
-        with path.open("xb") as file:
-            np.save(file, image)
+        replace_file(path, lambda file: np.save(file, image))
     elif path.suffix == ".h5":
-        _save_hdf5(path, image, record, settings)
+        replace_file(path, lambda file: _save_hdf5(file, image, record, settings))
     else:
-        tifffile.imwrite(path, image)
+        replace_file(path, lambda file: tifffile.imwrite(file, image))
 
 
 def read_image(path: Path) -> NDArray[Any]:
@@ -79,8 +79,8 @@ def provenance(file: h5py.File, record: Mapping[str, Any], settings: str, signal
     return data
 
 
-def _save_hdf5(path: Path, image: Image, record: Mapping[str, Any], settings: str) -> None:
-    with h5py.File(path, "x") as file:
+def _save_hdf5(stream: IO[bytes], image: Image, record: Mapping[str, Any], settings: str) -> None:
+    with h5py.File(stream, "w") as file:
         data = provenance(file, record, settings, "image")
         process = data.parent
         process["date"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from .hdf5 import chosen_frames
+from .hdf5 import check_sources, chosen_frames
 from .projections import COUNTS, Frames, Projections
 from .theta import check_angles
 
@@ -91,6 +91,7 @@ def _source(path: Path, name: str, frames: int) -> tuple[Path, str, tuple[int, i
         if not isinstance(dataset, h5py.Dataset) or len(dataset.shape) != 3 or dataset.shape[0] != frames:
             shape = getattr(dataset, "shape", None)
             raise ValueError(f"{path}: {inside} has shape {shape}, its image keys are {frames}. Write one a frame.")
+        check_sources(path, dataset)
         return path, inside, dataset.shape, dataset.dtype
 
 

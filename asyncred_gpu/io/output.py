@@ -1,11 +1,12 @@
 """The folder a run writes into: made, and tried, before work starts; nothing in it is ever overwritten.
 
-Images are 32-bit float TIFF, histories CSV, settings JSON, figures PNG.
+Images are 32-bit float TIFF, histories CSV, settings JSON, figures PNG; each is whole or not there.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import os
@@ -19,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tifffile
 from numpy.typing import ArrayLike
+
+from ..whole_file import replace_file, write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -89,7 +92,13 @@ class OutputFolder:
     def write_image(self, name: str, image: ArrayLike) -> Path:
         """(rows, cols) as 32-bit float TIFF."""
         path = self.new_file(name)
-        tifffile.imwrite(path, np.asarray(image, dtype=np.float32))
+        replace_file(path, lambda file: tifffile.imwrite(file, np.asarray(image, dtype=np.float32)))
+        return path
+
+    def write_text(self, name: str, text: str) -> Path:
+        """In UTF-8."""
+        path = self.new_file(name)
+        write_text(path, text)
         return path
 
     def write_history(self, name: str, history: Mapping[str, ArrayLike]) -> Path:
@@ -98,30 +107,35 @@ class OutputFolder:
         lengths = {key: len(values) for key, values in columns.items()}
         if len(set(lengths.values())) > 1:
             raise ValueError(f"the history's columns differ in length: {lengths}. Pass equally long arrays.")
-        path = self.new_file(name)
-        with path.open("x", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(columns)
-            writer.writerows(zip(*(values.tolist() for values in columns.values()), strict=True))
-        return path
+        stream = io.StringIO(newline="")
+        writer = csv.writer(stream)
+        writer.writerow(columns)
+        writer.writerows(zip(*(values.tolist() for values in columns.values()), strict=True))
+        return self.write_text(name, stream.getvalue())
 
     def write_settings(self, name: str, settings: Mapping[str, Any]) -> Path:
         """Settings as JSON, numpy's numbers and paths included; what isn't finite becomes null."""
-        path = self.new_file(name)
-        with path.open("x", encoding="utf-8") as stream:
-            json.dump(plain(settings), stream, indent=2, ensure_ascii=False, allow_nan=False)
-            stream.write("\n")
-        return path
+        return self.write_text(name, json.dumps(plain(settings), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
     def write_figure(self, name: str, figure: Figure) -> Path:
         """A matplotlib figure as PNG."""
         path = self.new_file(name)
-        figure.savefig(path, dpi=FIGURE_DPI)
+        replace_file(path, lambda file: figure.savefig(file, format="png", dpi=FIGURE_DPI))
         return path
 
 
 def _made(folder: Path) -> tuple[Path, list[Path]]:
     """The given folder, and which folders had to be made for it, innermost first."""
+    check_free(folder)
+    return (folder, []) if folder.is_dir() else _mkdir(folder)
+
+
+def check_free(folder: Path) -> None:
+    """Whether results may go there: a new folder, or an empty one.
+
+    Raises:
+        FileExistsError: something is there.
+    """
     if folder.is_dir():
         found = sorted(item.name for item in folder.iterdir())
         if found:
@@ -129,10 +143,8 @@ def _made(folder: Path) -> tuple[Path, list[Path]]:
                 f"{folder} holds {len(found)} files already ({', '.join(found[:3])}{', …' if len(found) > 3 else ''}); "
                 "nothing is overwritten. Pass a new or an empty folder."
             )
-        return folder, []
-    if folder.exists():
+    elif folder.exists():
         raise FileExistsError(f"{folder} is a file, so no folder of that name can be made. Pass another name.")
-    return _mkdir(folder)
 
 
 def _made_new(root: Path, name: str) -> tuple[Path, list[Path]]:
@@ -148,6 +160,9 @@ def _made_new(root: Path, name: str) -> tuple[Path, list[Path]]:
 
 def _mkdir(folder: Path) -> tuple[Path, list[Path]]:
     absent = [place for place in (folder, *folder.parents) if not place.exists()]
+    file = next((place for place in folder.parents if place.is_file()), None)
+    if file is not None:
+        raise NotADirectoryError(f"{folder} can't be made: {file} is a file. Pass another folder.")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir()

@@ -122,6 +122,20 @@ class Projections:
         return Scan(sinogram, self.angles, self.path, index, clipped, dead, info)
 
 
+def rows_of(slices: str, scan: Projections) -> range:
+    """The rows that FIRST:END or FIRST:END:STEP names.
+
+    Raises:
+        ValueError: none, or some the scan hasn't.
+    """
+    begin, end, step = (*slices.split(":"), "")[:3]
+    rows = range(scan.rows)[slice(int(begin or 0), int(end) if end else None, int(step or 1))]
+    if not rows or (end and int(end) > scan.rows):
+        there = f"{scan.rows} slices, 0 to {scan.rows - 1}" if scan.rows > 1 else "one slice, 0"
+        raise ValueError(f"slices={slices!r}: the scan has {there}. Pass some of those, END not among them.")
+    return rows
+
+
 def checksum(raw: Mapping[str, NDArray[Any]]) -> str:
     """SHA-256 of the arrays, their types and shapes."""
     digest = hashlib.sha256()

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..wording import reason_of
+
 Float = NDArray[np.float64]
 
 # Fewer angles than this within 2π degrees can be a real tilt series; more are radians.
@@ -30,11 +32,10 @@ def given_angles(theta: str, count: int) -> Float:
         except ValueError:
             first = last = math.nan
         if not math.isfinite(first) or not math.isfinite(last) or first == last:
-            raise ValueError(f"theta={theta} isn't a range of degrees. Pass one such as 0:180, or a file of angles.")
-        return check_angles(first + (last - first) * np.arange(count) / count, "degrees", f"theta {theta}")
-    values = read_numbers(
-        Path(theta), "theta", "is neither a file nor a range such as 0:180. Pass one of them.", "in degrees"
-    )
+            raise ValueError(f"theta={theta!r} isn't a range of degrees. Pass one such as 0:180, or a file of angles.")
+        return check_angles(first + (last - first) * np.arange(count) / count, "degrees", f"theta={theta!r}")
+    absent = "is neither a file nor a range such as 0:180. Pass one of them."
+    values = read_numbers(Path(theta), "theta", absent, "in degrees")
     if values.shape != (count,):
         raise ValueError(
             f"{theta} has {values.size} angles for {count} projections: which angle belongs to which projection is "
@@ -59,15 +60,17 @@ def given_shifts(path: Path, count: int) -> Float:
 def read_numbers(path: Path, name: str, wrong: str, unit: str) -> Float:
     """A list of numbers: .npy, or text with a number a line or between commas."""
     if not path.is_file():
-        raise FileNotFoundError(f"{name}={path} {wrong}")
+        raise FileNotFoundError(f"{name}={str(path)!r} {wrong}")
     try:
         if path.suffix == ".npy":
-            loaded: Float = np.asarray(np.load(path, allow_pickle=False), np.float64)
-            return loaded.ravel()
+            loaded = np.load(path, allow_pickle=False)
+            if loaded.dtype.kind not in "iuf":
+                raise ValueError(f"it holds {loaded.dtype}")
+            return np.ravel(loaded).astype(np.float64)
         words = path.read_text("utf-8").replace(",", " ").split()
         return np.array([float(word) for word in words])
     except (ValueError, EOFError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} isn't a list of numbers ({error}). Write one a line, {unit}.") from error
+        raise ValueError(f"{path} isn't a list of numbers ({reason_of(error)}). Write one a line, {unit}.") from error
     except OSError as error:
         raise OSError(f"{path} can't be read ({error.strerror}). Check its permissions.") from error
 
@@ -91,6 +94,11 @@ def check_angles(theta: NDArray[Any], units: str, name: str = "exchange/theta") 
         )
     if units.lower().startswith("rad"):
         return theta
+    if units and not units.lower().startswith(("deg", "°")):
+        raise ValueError(
+            f"{name} is in {units!r}, and degrees and radians are what is read here. Write degrees; or pass theta=, a "
+            "file of degrees or a range such as 0:180."
+        )
     if theta.size > FEW_ANGLES and float(np.abs(theta).max()) <= 2 * math.pi:
         raise ValueError(
             f"{name} spans {theta.min():g} to {theta.max():g} over {theta.size} projections: as degrees that "

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 def check_slice(index: int, rows: int) -> None:
     """A slice the file has; there is no counting from the end."""
     if not 0 <= index < rows:
-        raise ValueError(f"slice {index} isn't in the file: it has {rows} slices, 0 to {rows - 1}. Pass one of them.")
+        there = f"{rows} slices, 0 to {rows - 1}" if rows > 1 else "one slice, 0"
+        raise ValueError(f"slice {index} isn't in the file: it has {there}. Pass {'one of them' if rows > 1 else '0'}.")
 
 
 def check_finite(name: str, values: NDArray[Any]) -> None:

@@ -88,8 +88,8 @@ def check_fan(geometry: FanGeometry) -> FanGeometry:
         nearest = float(np.hypot(*geometry.source.T).min())
         raise ValueError(
             f"a source {nearest:.5g} pixels from the axis isn't in front of the whole image, whose corners lie "
-            f"{math.hypot(rows, cols) / 2:.5g} from it. Pass source_distance in pixels (--source-distance in the unit "
-            "of --pitch), or a smaller image_shape (--size)."
+            f"{math.hypot(rows, cols) / 2:.5g} from it. Pass a larger source_distance, or a smaller "
+            "image_shape."
         )
     rays = geometry.rays()[:, [0, -1]]
     if not (rays[:, 0] * rays[:, 1]).sum(axis=1).min() > 0:

@@ -15,7 +15,7 @@ Evaluate = Callable[[int, int], float]
 
 
 class BudgetSpent(Exception):
-    """No further trial is allowed: what was found so far stands."""
+    """No further trial is allowed, or the time is over: what was found so far stands. Says which of them ended it."""
 
 
 def descend(score: Callable[[int], float], start: int, count: int, strides: Sequence[int] = STRIDES) -> int:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 from torch import nn
 
 from ..arrays import as_numpy
-from ..result import Status
+from ..result import Result, Status
 from ..runtime.spares import SpareWorkers
 from ..solver import GpuAsyncRED
 from ..warm_starts import FACTORS
@@ -31,7 +31,7 @@ class TuningError(RuntimeError):
 
 @dataclass(frozen=True)
 class Budget:
-    """How far a search may go; at least one trial is made."""
+    """How far a search may go: one trial is made whatever its sweeps, but none after the time."""
 
     sweeps: float
     seconds: float
@@ -71,7 +71,8 @@ class Trials:
         self._spares = spares
         self._best_state = self._last_state = self._row_state = State(())
         self._best_place = (0, 0)
-        self._began = time.perf_counter()
+        self._began = perf_counter()
+        self._first_sweeps, self._sweeps_made = 0.0, 0.0  # what the first trial takes, and what is done of all
         self.trials: list[Trial] = []
         self.best: Trial | None = None
         self.notes: list[str] = []
@@ -96,20 +97,22 @@ class Trials:
     def _evaluate(self, sigma: int, tau: int, begin: State) -> float:
         cost = self._costs[1] if begin.images else self._costs[0]
         warming = 0.0 if begin.images or not self._warm else len(FACTORS) * WARM_SWEEPS
-        self._spend((warming + cost) * len(self._criterion.jobs))
-        began = time.perf_counter()
+        sweeps = (warming + cost) * len(self._criterion.jobs)
+        self._first_sweeps = self._first_sweeps or sweeps
+        self._spend(sweeps)
+        began = perf_counter()
         level, network = self._networks[sigma]
         images = []
         finite = True
         for place, job in enumerate(self._criterion.jobs):
             strength = self._taus[tau] * job.tau_factor
             x0 = begin.images[place] if begin.images else self._start(job.operator, network, strength)
-            result = self._solver(job.operator, network, strength, self._scale).run(max_sweeps=cost, x0=x0)
+            result = self._reconstruct(job.operator, network, strength, self._scale, cost, x0)
             finite = finite and result.status is not Status.DIVERGED
             self.notes += [note for note in result.notes if note not in self.notes]
             images.append(as_numpy(result.image, "image", 2))
         score = self._criterion.score(tuple(images)) if finite else Score(math.inf, math.inf)
-        trial = Trial(level, self._taus[tau], score, (warming + cost) * len(images), time.perf_counter() - began)
+        trial = Trial(level, self._taus[tau], score, sweeps, perf_counter() - began)
         self.trials.append(trial)
         self._last_state = State(tuple(images)) if finite else State(())
         again = self.best is not None and (self.best.sigma, self.best.tau) == (trial.sigma, trial.tau)
@@ -144,15 +147,37 @@ class Trials:
 
     def _spend(self, sweeps: float) -> None:
         spent = sum(trial.sweeps for trial in self.trials)
-        seconds = time.perf_counter() - self._began
-        if self.trials and not self._budget.allows(spent, seconds, sweeps, self.trials[-1].seconds):
-            raise BudgetSpent
+        seconds = perf_counter() - self._began
+        if not self.trials:
+            return
+        last = self.trials[-1]
+        if not self._budget.allows(spent, seconds, sweeps, last.seconds * sweeps / last.sweeps):
+            raise BudgetSpent("The budget")
+
+    def _reconstruct(
+        self, operator: Measured, network: nn.Module, tau: float, scale: float, sweeps: float, x0: Any
+    ) -> Result:
+        """One of a trial's.
+
+        Raises:
+            BudgetSpent: the time is over before it is done; what isn't done can't be compared.
+        """
+        left = self._budget.seconds - (perf_counter() - self._began)
+        if left <= 0:
+            raise BudgetSpent("The time limit")
+        limit = None if math.isinf(left) else left
+        result = self._solver(operator, network, tau, scale).run(max_sweeps=sweeps, time_limit=limit, x0=x0)
+        done = result.history["sweep"]
+        self._sweeps_made += float(done[-1]) if len(done) else 0.0
+        if result.status is Status.TIME_LIMIT:
+            raise BudgetSpent("The time limit")
+        return result
 
     def _start(self, operator: Measured, network: nn.Module, tau: float) -> Any:
         """Where a first trial begins: x0, or "auto" after a few sweeps with stronger denoisers (warm_starts.py)."""
         image = self._x0
         for factor in FACTORS if self._warm else ():
-            result = self._solver(operator, network, tau, factor * self._scale).run(max_sweeps=WARM_SWEEPS, x0=image)
+            result = self._reconstruct(operator, network, tau, factor * self._scale, WARM_SWEEPS, image)
             if result.status is Status.DIVERGED:
                 return self._x0
             image = as_numpy(result.image, "image", 2)
@@ -165,6 +190,14 @@ class Trials:
         return solver
 
     def result(self, method: str, noise: float | None) -> Tuned:
+        if not self.trials:
+            share = self._sweeps_made / self._first_sweeps
+            wanted = f"about {self._budget.seconds / share:.2g} s" if share > 0 else "more"
+            raise TuningError(
+                f"time_limit={self._budget.seconds:g} was over before the first trial was: {self._sweeps_made:.3g} of "
+                f"its {self._first_sweeps:g} sweeps were made, so nothing can be chosen. Allow {wanted} at least, and "
+                "as much again to compare, or leave it out."
+            )
         if self.best is None:
             raise TuningError(
                 "Every reconstruction tried diverged, so no σ and τ could be chosen. Pass step='theory', or fewer "

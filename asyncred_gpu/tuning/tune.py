@@ -83,13 +83,14 @@ def tune(
             choose wrongly. For "held-out", an image made from all measurements has seen those left out.
         intensity_scale: c of R_c(x) = c·R(x/c) in all trials; "auto": as `GpuAsyncRED` takes it from x0.
         first_sweeps, sweeps: of the first trial, which begins at x0, and of the others, which begin at another's image.
-        max_sweeps, time_limit: what the search may cost, in sweeps of all reconstructions together, and in seconds.
+        max_sweeps, time_limit: what the search may cost, in sweeps of all reconstructions together (one trial is made
+            whatever it costs), and in seconds, after which a trial under way is given up.
         exhaustive: try the whole grid; else a search that follows the valley.
         callbacks: called with each `Trial`. progress: show a bar, or on no terminal a line a trial, on standard error.
         options: further arguments of `GpuAsyncRED`.
     Raises:
         ValueError, TypeError: as of `GpuAsyncRED`; or a method without what it needs.
-        TuningError: every trial diverged.
+        TuningError: every trial diverged, or the time was over before the first was done.
     """
     if not isinstance(operator, Tunable):
         raise TypeError(
@@ -119,8 +120,9 @@ def tune(
             else:
                 search(trials.near_the_best, trials.sigmas, levels, (0, nearest(levels, TAU_TO_BEGIN * lipschitz)))
                 trials.confirm()
-        except BudgetSpent:
-            trials.notes.append("The budget ended the search; the choice is the best of what was tried.")
+        except BudgetSpent as spent:
+            tried = "trial" if len(trials.trials) == 1 else "trials"
+            trials.notes.append(f"{spent} ended the search; the choice is the best of {len(trials.trials)} {tried}.")
     return trials.result(method, known)
 
 
