@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from .config.centering import CenterSettings
 from .exit_status import failed, refused
 from .experiments import Problem
+from .plausible import doubt
 from .reconstruct import ct_problem
 from .whole_file import replace_file
 
@@ -41,6 +42,9 @@ def write_sheet(options: CenterSettings) -> int:
         replace_file(path, lambda file: figure.savefig(file, format="png", dpi=150))
     except OSError as error:
         return failed(error)
+    doubted = doubt(problem.measured.sinogram, problem.facts)
+    if doubted is not None:
+        print(doubted)
     known = "estimated" if problem.facts.get("center_estimated") else "given"
     print(f"centre {known} at detector {problem.center:.1f}; {len(images)} centres around it in {path}")
     return 0

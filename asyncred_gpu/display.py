@@ -1,7 +1,7 @@
 """The live display of a run: sweeps, updates a second, staleness in commits, ‖G‖²/‖G₀‖² and SNR in dB.
 
 A callback of the solver, called after every commit: it redraws ten times a second at most, from the calling thread.
-Where the output is no terminal it prints a line now and then instead.
+Where the output is no terminal it prints a line every five seconds instead.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class RunDisplay:
     def _draw(self, progress: Progress) -> None:
         count = f"sweep {progress.sweep:5.2f}/{progress.total_sweeps:.4g}"
         if self._live is None:
-            self._console.print(f"{count}  {progress.seconds:6.1f} s  {self.line(progress)}", soft_wrap=True)
+            self._console.print(f"{count}  {self._clock(progress)}  {self.line(progress)}", soft_wrap=True)
             return
         bar = Table.grid(padding=(0, 1), expand=True)
         bar.add_column(no_wrap=True)
@@ -102,5 +102,6 @@ class RunDisplay:
 
     @staticmethod
     def _clock(progress: Progress) -> str:
+        """Seconds so far, and about how many more until all sweeps are done."""
         left = progress.seconds * (progress.total_sweeps / progress.sweep - 1) if progress.sweep else math.inf
-        return f"{progress.seconds:.0f} s" + (f", {left:.0f} s left" if 0.5 < left < math.inf else "")
+        return f"{progress.seconds:.1f} s" + (f", about {left:.0f} s left" if 0.5 < left < math.inf else "")

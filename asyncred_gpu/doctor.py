@@ -66,9 +66,11 @@ def gpu_findings(found: Found) -> list[Finding]:
     problems = gpu_problems(found)
     if not problems:
         return [*lines, Finding("GPU engine", f"device='cuda' takes cuda:{found.current}")]
-    # No driver means no GPU, and then nothing is wrong with not having its packages.
-    state = MISSING if found.driver is None else BROKEN
-    return [*lines, *(Finding("GPU engine", problem.found, state, problem.remedy) for problem in problems)]
+    what = ", ".join(problem.found for problem in problems)
+    remedy = "; then ".join(problem.remedy for problem in problems)
+    if found.driver is None:  # no GPU, and then nothing is wrong with not having its packages
+        return [*lines, Finding("GPU engine", f"no GPU to be used: {what}", MISSING, f"where there is a GPU, {remedy}")]
+    return [*lines, Finding("GPU engine", what, BROKEN, remedy)]
 
 
 def _there(name: str, what: str | None) -> Finding:

@@ -26,6 +26,7 @@ from .interrupts import RunInterrupted
 from .io import OutputFolder, Reading, open_projections
 from .io.images import read_image
 from .io.theta import given_shifts
+from .plausible import doubt
 from .report import Setup, write_report
 from .result import Result, Status
 from .runtime.base import WorkerError
@@ -267,8 +268,11 @@ def _tell(options: ReconstructSettings, setup: Setup) -> None:
     sys.stdout.flush()
 
 
-def warnings_of(problem: Problem, options: ReconstructSettings) -> list[str]:
-    """What the image's size leaves out."""
+def warnings_of(problem: Problem, options: ReconstructSettings | TuneSettings) -> list[str]:
+    """What the values can't be, or else what the image's size leaves out."""
+    doubted = doubt(problem.measured.sinogram, problem.facts)
+    if doubted is not None:  # of such values a rim beside the image says nothing
+        return [doubted]
     share = problem.beside(circle=field_of_view(options) is not None)
     if share <= BESIDE:
         return []

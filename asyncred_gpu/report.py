@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .config.repeat import as_used, as_yaml
+from .config.repeat import as_used, as_yaml, method_note
 from .config.settings import ReconstructSettings
 from .convergence import convergence_figure
 from .experiments import Problem, prediction_error
@@ -56,7 +56,8 @@ class Setup:
     @property
     def settings_file(self) -> str:
         """Text of settings.yaml, from which the run can be repeated."""
-        return as_yaml(as_used(self.options, self.problem.facts, self.solver), "asyncred reconstruct")
+        used = as_used(self.options, self.problem.facts, self.solver)
+        return as_yaml(used, "asyncred reconstruct", method_note(self.options, self.solver.method))
 
     @property
     def fbp(self) -> Image:

@@ -20,7 +20,7 @@ from .exit_status import failed, refused
 from .experiments import Problem
 from .family import SHIPPED
 from .io import OutputFolder
-from .reconstruct import ct_problem, field_of_view, problem_name
+from .reconstruct import ct_problem, field_of_view, problem_name, warnings_of
 from .report import versions
 from .runtime.base import WorkerError
 from .solver import GpuAsyncRED
@@ -43,7 +43,8 @@ def tune_scan(options: TuneSettings, words: Sequence[str]) -> int:
             solver = make_solver(options, problem)
             if not options.quiet:
                 center = f", rotation centre at detector {problem.center:.1f}"
-                print(f"{problem.title}{center}; a trial takes some 20 to 160 sweeps, the first one most", flush=True)
+                print(f"{problem.title}{center}; a trial takes some 20 to 160 sweeps, the first one most")
+                print("".join(f"{line}\n" for line in warnings_of(problem, options)), end="", flush=True)
             tuned = solver.tune(progress=not options.quiet, **search_options(options, problem))
         except (TuningError, WorkerError) as error:
             return failed(error)

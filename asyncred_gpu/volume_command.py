@@ -23,7 +23,7 @@ from .going_on import SETTINGS, how_to_go_on
 from .io import OutputFolder, open_projections
 from .io.output import plain
 from .io.projections import rows_of
-from .reconstruct import beam_of, problem_name, reading_of, solver_arguments
+from .reconstruct import beam_of, problem_name, reading_of, solver_arguments, warnings_of
 from .report import versions
 from .result import Result, Status
 from .runtime.base import WorkerError
@@ -54,6 +54,8 @@ def reconstruct_slices(options: ReconstructSettings, folder: OutputFolder | None
                 folder.write_text(SETTINGS, used)
         except OSError as error:
             return refused(error)
+        if not options.quiet:
+            print("".join(f"{line}\n" for line in warnings_of(volume.first, options)), end="", flush=True)
         try:
             files = SliceFiles(folder.path, (rows, cols))
             if goes_on:

@@ -31,6 +31,23 @@ def test_the_last_commit_is_always_shown(terminal: bool) -> None:
         assert part in text
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_it_says_how_long_it_will_take(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line every five seconds where there is no terminal: the clock is moved by hand."""
+    now = iter(range(0, 1000, 2))
+    monkeypatch.setattr("asyncred_gpu.display.time.monotonic", lambda: next(now))
+    commits = [Progress(10 * number, number, 8.0 * number, 0.5, 0, 0, None, 12.0) for number in range(1, 7)]
+    lines = shown(*commits, terminal=terminal)
+    for sweep, said in ((1, "8.0 s, about 88 s left"), (4, "32.0 s, about 64 s left")):
+        assert f"sweep  {sweep}.00/12" in lines and said in lines
+    if not terminal:  # after 0, 6 and 12 of the clock's seconds, and at the end
+        assert [line.split()[1] for line in lines.splitlines()] == ["1.00/12", "4.00/12", "6.00/12"]
+
+
+def test_nothing_is_left_when_all_is_done() -> None:
+    assert "left" not in shown(*(commit(number) for number in range(1, 41)), terminal=False).splitlines()[-1]
+
+
 def test_a_thousand_quick_commits_are_a_few_drawings() -> None:
     commits = [commit(number) for number in range(1, 1001)]
     assert 2 <= shown(*commits, terminal=False).count("updates/s") <= 3

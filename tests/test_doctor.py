@@ -24,6 +24,15 @@ MACHINES: dict[str, tuple[dict[str, Any], str, str, str]] = {
         "no NVIDIA driver",
         "nvidia-smi",
     ),
+    "nothing at all": (
+        {"driver": None, "torch": "2.13.0+cpu", "torch_cuda": None},
+        MISSING,
+        "no GPU to be used: no NVIDIA driver (libcuda.so.1 can't be loaded), torch 2.13.0+cpu built without CUDA, no "
+        "CuPy",
+        "where there is a GPU, install the NVIDIA driver until nvidia-smi lists the GPU (a container needs --gpus "
+        "all); then `pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/cu130`; then "
+        "`pip install cupy-cuda13x`",
+    ),
     "an old driver": (
         {"driver": (11, 4), "torch": "2.11.0", "torch_cuda": (13, 0), "cupy_packages": ("cupy-cuda13x",)},
         BROKEN,
@@ -59,7 +68,7 @@ def test_a_gpu_that_cannot_be_used_says_why_and_what_to_install(machine: str, mo
     monkeypatch.setattr(doctor, "_gpus", lambda found: [])
     lines = gpu_findings(Found(**facts))
     engine = [line for line in lines if line.name == "GPU engine"]
-    assert engine[0].state == state
+    assert len(engine) == 1 and engine[0].state == state
     assert found in engine[0].found and remedy in engine[0].remedy
     place = "on the GPU" if state == GOOD else "on the CPU"
     assert verdict(lines).startswith(f"Runs go {place}.")
@@ -103,7 +112,8 @@ def test_a_package_that_does_not_load_is_broken_and_one_that_is_not_there_missin
 def test_the_command_says_it_to_people_and_to_machines(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info"]) == 0
     shown = capsys.readouterr().out
-    assert "→ install the NVIDIA driver" in shown and "Runs go on the CPU." in shown
+    assert shown.count("GPU engine") == 1 and "→ where there is a GPU, install the NVIDIA driver" in shown
+    assert "Runs go on the CPU." in shown
     assert main(["info", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["verdict"].startswith("Runs go on the CPU.")

@@ -36,7 +36,7 @@ def test_as_a_script_without_a_guard(tmp_path):
 
 def test_the_example_of_tau_and_sigma(tmp_path):
     """One trial, and that of a few sweeps; from standard input, after what the first example defines."""
-    quick = 'solver.tune(time_limit=1, first_sweeps=8, x0="fbp")'
+    quick = 'solver.tune(max_sweeps=1, first_sweeps=8, x0="fbp")'
     goes_on = example(1).replace("solver.tune()", quick).replace("max_sweeps=20", "max_sweeps=2")
     first = "".join(line for line in example().splitlines(keepends=True) if not line.startswith(("result", "print")))
     told = 'print(result.status.name, f"{snr(result.image, image):.1f} dB", result.image.shape)'

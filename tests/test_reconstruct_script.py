@@ -19,6 +19,8 @@ import pytest
 import tifffile
 
 from asyncred_gpu.cli.main import main as asyncred
+from asyncred_gpu.config.read import make_settings
+from asyncred_gpu.config.settings import ReconstructSettings
 from asyncred_gpu.experiments import retina_image
 from asyncred_gpu.metrics import snr
 from asyncred_gpu.models import save_weights
@@ -132,6 +134,28 @@ def test_its_settings_repeat_a_run(tmp_path: Path, denoiser: tuple[str, str], mo
     assert first == second
     assert main([*again[:3], str(tmp_path / "other"), "--quiet", "--seed", "1"]) == 0
     assert not np.array_equal(one, tifffile.imread(tmp_path / "other" / "reconstruction.tif"))
+
+
+def test_what_was_left_to_the_method_is_said(tmp_path: Path, denoiser: tuple[str, str]) -> None:
+    """In full in run.json; for people in settings.yaml, which doesn't set it."""
+    for name, more, note, solver in (
+        ("fast", [], "step preconditioned, momentum 0.5, data_updates 3, continuation by the start", (3, 4.0)),
+        ("given", ["--data-updates", "0", "--step", "block"], "momentum 0.8, continuation by the start", (0, None)),
+        ("paper", ["--method", "paper"], "step theory, momentum 0.0, data_updates 0, continuation 1.0", (0, 1.0)),
+    ):
+        run = tmp_path / name
+        assert main([*SMALL, *denoiser, *more, "--block", "16", "--output", str(run), "--quiet"]) == 0
+        text = (run / "settings.yaml").read_text()
+        method = "paper" if name == "paper" else "fast"
+        assert text.splitlines()[1] == f"# Left to method {method}: {note}; run.json has all as it was."
+        record = json.loads((run / "run.json").read_text())["solver"]
+        assert record["data_updates"] == solver[0]
+        assert record["continuation"] == solver[1] or (solver[1] is None and record["continuation"] >= 1)
+        assert record["step"] == {"fast": "preconditioned", "given": "block", "paper": "theory"}[name]
+        assert f'"data_updates":{record["data_updates"]}' in (run / "report.html").read_text().replace('": ', '":')
+        settings = make_settings(ReconstructSettings, {}, run / "settings.yaml")
+        assert (settings.continuation, settings.momentum) == (None, None)
+        assert (settings.step, settings.data_updates) == (("block", 0) if name == "given" else (None, None))
 
 
 @needs("tooth.h5")

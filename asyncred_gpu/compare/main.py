@@ -16,6 +16,7 @@ from ..denoiser import load_denoiser
 from ..devices import DeviceError
 from ..exit_status import FAILED, failed, refused
 from ..io import OutputFolder
+from ..plausible import doubt
 from ..reconstruct import problem_name
 from ..runtime.base import WorkerError
 from ..runtime.spares import SpareWorkers
@@ -59,6 +60,9 @@ def compare_modes(options: CompareSettings, words: Sequence[str]) -> int:
         if setup.case.facts.get("center_estimated"):
             _say(f"rotation centre estimated at detector {setup.case.facts['center']:.1f}; --center sets another")
         _say(setup.machine.line)
+        doubted = None if setup.case.scan is None else doubt(setup.case.scan.measured.sinogram, setup.case.facts)
+        if doubted is not None:
+            _say(doubted)
         try:
             comparison = compare(setup, options, words, folder)
             _say(f"\n{write_tables(folder, comparison)}\n")

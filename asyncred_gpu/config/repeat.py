@@ -13,6 +13,7 @@ from .. import __version__
 from .settings import ReconstructSettings, Settings
 
 if TYPE_CHECKING:
+    from ..method import Method
     from ..operators.base import BlockOperator
     from ..settings import Parallelism
 
@@ -65,11 +66,20 @@ def as_given(settings: Settings) -> dict[str, Any]:
     return {name: _plain(value) for name, value in found.items()}
 
 
-def as_yaml(values: Mapping[str, Any], command: str) -> str:
-    """The file's text."""
+def as_yaml(values: Mapping[str, Any], command: str, note: str = "") -> str:
+    """The file's text, with a note for people."""
     text = io.StringIO()
     YAML().dump(dict(values), text)
-    return f"# asyncred_gpu {__version__}. This repeats the run: {command} --config FILE\n{text.getvalue()}"
+    head = f"# asyncred_gpu {__version__}. This repeats the run: {command} --config FILE\n"
+    return f"{head}{f'# {note}' if note else ''}{text.getvalue()}"
+
+
+def method_note(settings: ReconstructSettings, method: Method) -> str:
+    """What `method` stood for, where nothing else was said: it isn't set, so that it may be chosen better one day."""
+    chosen = {"step": method.step, "momentum": method.momentum, "data_updates": method.data_updates}
+    chosen["continuation"] = "by the start" if method.continuation is None else method.continuation
+    said = [f"{name} {value}" for name, value in chosen.items() if getattr(settings, name) is None]
+    return f"Left to method {settings.method}: {', '.join(said)}; run.json has all as it was.\n" if said else ""
 
 
 def _plain(value: Any) -> Any:

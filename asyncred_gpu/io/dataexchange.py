@@ -37,6 +37,7 @@ def open_data_exchange(path: Path, file: h5py.File, reading: Reading) -> Project
         "dtype": str(fields["data"].dtype),
         "title": _scalar_text(file, f"{GROUP}/title"),
         "sample": _scalar_text(file, "measurement/sample/name"),
+        "white_fields": f"{GROUP}/data_white" in file,
     }
     if reading.theta is None:
         units = _text(fields["theta"].attrs.get("units"))

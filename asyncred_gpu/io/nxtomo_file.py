@@ -62,6 +62,7 @@ def open_nxtomo(path: Path, found: Sequence[str], wanted: str | None) -> Project
     parts = {kind: _frames(source, kind, frames) for kind, frames in where.items()}
     left_out = int(keys.size - sum(frames.size for frames in where.values()))
     info = {"entry": name, "title": scan.title or "", "frames_left_out": left_out, "shape": list(parts["data"].shape)}
+    info["white_fields"] = True
     angles = _angles(path, name, scan.sample.rotation_angle, where["data"])
     return Projections(path, "NXtomo", parts["data"], parts["white"], parts["dark"], angles, COUNTS, info)
 

@@ -118,7 +118,12 @@ class Projections:
             white, dark = raw.get("white"), raw.get("dark")
             called = {name: frames.name for name, frames in names.items() if frames is not None}
             sinogram, clipped, dead = line_integrals(raw["data"], white, dark, called)
-        info = {**self.info, "format": self.format, "sha256_of_slice": checksum({**raw, "theta": self.angles})}
+        info = {
+            **self.info,
+            "format": self.format,
+            "values": self.values,
+            "sha256_of_slice": checksum({**raw, "theta": self.angles}),
+        }
         return Scan(sinogram, self.angles, self.path, index, clipped, dead, info)
 
 

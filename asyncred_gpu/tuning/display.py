@@ -44,7 +44,8 @@ class TuningDisplay:
             self._best = trial
         self._bar.update(self._task, completed=self._spent, said=f"{said(trial)}; best {said(self._best)}")
         if not self._quiet and not self._console.is_terminal:
-            self._console.print(f"trial {self._count}: {said(trial)}, {trial.seconds:.1f} s; best {said(self._best)}")
+            line = f"trial {self._count}: {said(trial)}, {trial.seconds:.1f} s; best {said(self._best)}"
+            self._console.print(line, soft_wrap=True)
 
 
 def said(trial: Trial) -> str:
