@@ -26,14 +26,14 @@ from .base import WindowProjector
 from .checks import check_projector, check_shape, check_weights
 from .device import DeviceNeeds, DeviceOperator, Scene
 from .footprint import Footprint, block_footprints
-from .geometry import FanGeometry, Geometry, ParallelGeometry, centre_of
+from .geometry import FanGeometry, Float64Array, Geometry, ParallelGeometry, centre_of
 from .joseph import JosephProjector, Scratch
 from .point_spread import padded_shape, symbol
 from .power import largest_eigenvalue
 from .radon_device import JosephOnDevice, joseph_needs
 from .ramp import ramp_filtered
 from .ray_tables import ray_table
-from .rebin import rebinned, usual_gap
+from .rebin import gaps, rebinned
 from .scan import check_fan, scan_geometry
 from .shares import CompiledGather, Gather
 from .starts import check_start, fitted
@@ -496,15 +496,18 @@ class RadonCT:
         return Preconditioning(found, remembered)
 
     def _beams(self) -> list[ParallelGeometry]:
-        """What the scan looks like from anywhere: a fan as on the axis, turned by up to half a step between views.
+        """What the scan looks like from anywhere: a fan as on the axis, turned so far that gaps between views close.
 
         From another place all its directions differ, and so do the gaps between few views, which the block's curvature
-        has at one place and not at another.
+        has at one place and not at another; but no direction differs by more than the fan opens.
         """
         axis = self.geometry.seen_from(0.0, 0.0)
         if isinstance(self.geometry, ParallelGeometry):
             return [axis]
-        step = usual_gap(axis.angles)
+        rows, cols = self.image_shape
+        corners = [self.geometry.seen_from(x * cols / 2, y * rows / 2) for x in (-1, 1) for y in (-1, 1)]
+        opening = max(float(np.abs(_turned(one.angles - axis.angles)).max()) for one in corners)
+        step = min(float(gaps(axis.angles).max()), 2 * opening)
         # A block of side s sees a direction to within 2/s radians.
         count = int(np.clip(np.ceil(step * max(self.grid.block_shape)), 1, MOST_BEAMS))
         return [replace(axis, angles=axis.angles + step * ((k + 0.5) / count - 0.5)) for k in range(count)]
@@ -523,6 +526,11 @@ class RadonCT:
         if key not in self._constants:
             self._constants[key] = float(compute())
         return self._constants[key]
+
+
+def _turned(angles: Float64Array) -> Float64Array:
+    """Between −π and π."""
+    return np.asarray((angles + np.pi) % (2 * np.pi) - np.pi)
 
 
 def project(

@@ -47,7 +47,7 @@ def from_both_sides(sinogram: FloatArray, geometry: FanGeometry) -> BothSides:
     spacing = float(np.median(np.abs(np.asarray(geometry.seen_from(0.0, 0.0).spacing))))
     half = int(np.ceil(np.abs(t).max() / spacing))
     places = np.asarray(spacing * np.arange(-half, half + 1), np.float64)
-    usual = usual_gap(geometry.angles)
+    usual = float(np.median(gaps(geometry.angles)))
     half_turn = max(1, round(np.pi / usual))
     targets = np.asarray(np.arange(2 * half_turn) * (np.pi / half_turn), np.float64)
     turned, moved = (np.empty((len(targets), geometry.detectors)) for _ in range(2))
@@ -58,12 +58,11 @@ def from_both_sides(sinogram: FloatArray, geometry: FanGeometry) -> BothSides:
     return BothSides(np.stack([front, back[:, ::-1]]), targets[:half_turn], spacing)
 
 
-def usual_gap(angles: Float64Array) -> float:
+def gaps(angles: Float64Array) -> Float64Array:
     """Between neighbouring views on the circle; one view alone has a turn."""
     turned = np.sort(np.mod(angles, TURN))
-    gaps = np.diff(np.append(turned, turned[0] + TURN))
-    gaps = gaps[gaps > 1e-9]
-    return float(np.median(gaps)) if len(gaps) else TURN
+    found = np.diff(np.append(turned, turned[0] + TURN))
+    return np.asarray(found[found > 1e-9])
 
 
 def _at_angles(
