@@ -26,7 +26,7 @@ from .blocks import FloatArray, IndexArray, halo_crop
 from .buffer import DoubleBuffer
 from .checkpoint import State
 from .choices import ORDERS
-from .data_start import BLUR, ITERATIONS, blurred, meet_data
+from .data_start import ITERATIONS, blurred, meet_data, usual_blur
 from .denoiser import DenoiserSettings, network_fingerprint, resolve_halo
 from .devices import check_device
 from .engine import Engine, Limits, Pauses, guarded
@@ -497,7 +497,7 @@ class GpuAsyncRED:
         fit = ITERATIONS if self.method.data_updates and self.operator.convolutional else 0
         if schedule is not None:
             fit = int(schedule.settings.get("fit") or 0)  # schedules recorded before there was one have none
-        blur = BLUR if fit and isinstance(x0, str) and x0 in ("auto", "fbp") else 0.0
+        blur = usual_blur(self.tau) if fit and isinstance(x0, str) and x0 in ("auto", "fbp") else 0.0
         if schedule is not None:
             blur = float(schedule.settings.get("blur") or 0.0)  # likewise
         common = self._common(image, precision, shared, centered, fit, blur)

@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 
 from asyncred_gpu import GpuAsyncRED, RadonCT, data_start, load_denoiser, snr
 from asyncred_gpu.blocks import BlockGrid
-from asyncred_gpu.data_start import BLUR, ITERATIONS, blurred, meet_data
+from asyncred_gpu.data_start import ITERATIONS, blurred, meet_data, usual_blur
 from asyncred_gpu.experiments import retina_problem
 from asyncred_gpu.preconditioner import HostPreconditioner
 
@@ -94,6 +94,10 @@ def test_where_nothing_is_left_to_go_it_stays():
     assert np.array_equal(meet_data(clean, truth, TAU, None), truth)
 
 
+def test_a_small_tau_brings_back_more_so_more_is_blurred():
+    assert usual_blur(0.0025) > usual_blur(0.05) > 0
+
+
 def test_six_are_enough_and_without_the_point_spread_they_are_not(monkeypatch):
     problem = retina_problem(size=96, angles=30)
     scan = RadonCT(problem.measured.sinogram, problem.measured.angles, problem.image_shape)
@@ -133,12 +137,12 @@ class TestRuns:
         begin = blobs(48, 48, seed=3) if x0 == "an image" else x0
         image = begin if x0 == "an image" else scan.start(x0)
         if x0 == "auto":
-            image = gaussian_filter(image, BLUR)
+            image = gaussian_filter(image, usual_blur(0.1))
         result = solver(scan, network).run(max_sweeps=0, x0=begin)
         assert np.array_equal(result.image, meet_data(scan, image, 0.1, None))
         assert 0 < result.timings["fit"] < result.timings["setup"]
         assert result.settings["fit"] == ITERATIONS
-        assert result.settings["blur"] == (BLUR if x0 == "auto" else None)
+        assert result.settings["blur"] == (usual_blur(0.1) if x0 == "auto" else None)
 
     def test_without_data_updates_it_begins_at_its_x0(self, scan, network):
         for settings in ({"method": "paper"}, {"data_updates": 0}, {"step": "block"}):
@@ -148,7 +152,7 @@ class TestRuns:
 
     def test_within_its_bounds(self, scan, network):
         bounded = solver(scan, network, nonnegative=True, field_of_view="circle")
-        begun = blurred(np.maximum(scan.fbp() * bounded.mask, 0), BLUR, bounded.mask)
+        begun = blurred(np.maximum(scan.fbp() * bounded.mask, 0), usual_blur(0.1), bounded.mask)
         assert not begun[bounded.mask == 0].any()
         free = meet_data(scan, begun, 0.1, bounded.mask)
         assert (free < 0).any() and free[0, 0] == 0
