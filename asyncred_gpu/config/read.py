@@ -95,7 +95,7 @@ def _parsed(file: Path) -> Any:
     try:
         if file.stat().st_size > LARGEST_FILE:
             raise SettingsError(f"{file} has {file.stat().st_size / 1e6:.0f} MB: that isn't a file of settings.")
-        return YAML(typ="safe", pure=True).load(file.read_text("utf-8"))
+        return YAML(typ="safe", pure=True).load(file.read_text("utf-8-sig"))
     except OSError as error:
         raise SettingsError(f"{file} can't be read ({error.strerror}). Check its permissions.") from error
     except UnicodeDecodeError as error:

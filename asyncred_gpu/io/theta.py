@@ -52,7 +52,7 @@ def _numbers(path: Path) -> Float:
             if loaded.dtype.kind not in "iuf":
                 raise ValueError(f"it holds {loaded.dtype}")
             return np.ravel(loaded).astype(np.float64)
-        words = path.read_text("utf-8").replace(",", " ").split()
+        words = path.read_text("utf-8-sig").replace(",", " ").split()
         return np.array([float(word) for word in words])
     except (ValueError, EOFError, UnicodeDecodeError) as error:
         raise ValueError(
