@@ -63,8 +63,8 @@ def read_file(kind: type[Settings], file: Path) -> dict[str, Any]:
     if values is None:
         return {}
     if not isinstance(values, dict):
-        kind = "a list" if isinstance(values, list) else "a text" if isinstance(values, str) else "one value"
-        raise SettingsError(f"{file} holds {kind}, not settings. Write one a line, as tau: 0.05.")
+        what = "a list" if isinstance(values, list) else "a text" if isinstance(values, str) else "one value"
+        raise SettingsError(f"{file} holds {what}, not settings. Write one a line, as tau: 0.05.")
     found: dict[str, Any] = {}
     for key, value in values.items():
         name = str(key).replace("-", "_")
