@@ -26,8 +26,9 @@ ITERATIONS = 6
 # Standard deviation in pixels. SNR in dB after a sweep, without and with it: the retina (800²) from 180 angles 38.15
 # and 38.74, from 90 33.96 and 34.38, with noise of 45 dB 21.13 and 23.82; from 90 views of a fan (400²) 25.56, 28.80.
 BLUR = 1.5
-# A larger τ keeps conjugate gradients from bringing back what is blurred: on a tooth (τ = 0.05) an image after 12 sweeps
-# was 0.069 from its end with 1.5 pixels, 0.056 with 0.7 and 0.051 without; it predicted left-out views as well with 0.7.
+# A larger τ keeps conjugate gradients from bringing back what is blurred: on a tooth (τ = 0.05) an image after 12
+# sweeps was 0.069 from its end with 1.5 pixels, 0.056 with 0.7, 0.051 without; with 0.7 it predicted left-out views as
+# well as without.
 LARGE_TAU, BLUR_AT_LARGE_TAU = 0.01, 0.7
 
 

@@ -17,6 +17,7 @@ from skimage import color, data, transform
 
 from .beam import Beam, aligned, fan_center
 from .io import Reading, Scan, estimate_center, read_scan
+from .memory import check_available
 from .operators.radon import RadonCT, project
 
 Image = NDArray[np.float32]
@@ -25,6 +26,8 @@ Angles = NDArray[np.float64]
 CROP = 800
 SMALLEST_SIZE, LARGEST_SIZE = 32, 16384
 PARALLEL = Beam()
+# That any run holds at once: pixels, momentum, center and the start, the blocks' twice (slots.py).
+LEAST_IMAGES = 7
 
 
 @dataclass(frozen=True)
@@ -203,8 +206,14 @@ def slice_problem(
     """As `scan_problem`, of a slice that is read already."""
     measured, left_out = split_views(Views(scan.sinogram, scan.angles, beam), every)
     detectors = scan.sinogram.shape[1]
-    middle = _center_of(measured) if center == "auto" else float(center)
     side = detectors if size is None else size
+    pixels = (side + 2 * pad) ** 2
+    check_available(
+        f"an image of {side} × {side} pixels{f' and {pad} on every side' if pad else ''} takes at least",
+        LEAST_IMAGES * np.dtype(np.float32).itemsize * pixels,
+        "Pass a smaller size=.",
+    )
+    middle = _center_of(measured) if center == "auto" else float(center)
     name = f"{scan.path.stem}-slice{scan.slice}"
     title = f"{scan.path.name}, slice {scan.slice}: {side} × {side} from {len(measured.angles)} angles × {detectors}"
     facts = {"input": str(scan.path), "slice": scan.slice, "clipped_values": scan.clipped, **scan.info}

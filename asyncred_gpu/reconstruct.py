@@ -26,6 +26,7 @@ from .interrupts import RunInterrupted
 from .io import OutputFolder, Reading, open_projections
 from .io.images import read_image
 from .io.theta import given_shifts
+from .one_run import claimed
 from .plausible import doubt
 from .report import Setup, write_report
 from .result import Result, Status
@@ -146,6 +147,8 @@ def solve(options: ReconstructSettings, setup: Setup, folder: OutputFolder) -> R
         if not goes_on:  # beside the checkpoints, for whoever goes on
             write_text(settings, setup.settings_file)
     with ExitStack() as stack:
+        if keeps:
+            stack.enter_context(claimed(settings))
         display = stack.enter_context(RunDisplay(quiet=options.quiet))
         logs: list[JsonLines | TensorBoard] = _logs(options, folder)
         for log in logs:

@@ -23,6 +23,7 @@ from .going_on import SETTINGS, how_to_go_on
 from .io import OutputFolder, open_projections
 from .io.output import plain
 from .io.projections import rows_of
+from .one_run import claimed
 from .reconstruct import beam_of, problem_name, reading_of, solver_arguments, warnings_of
 from .report import versions
 from .result import Result, Status
@@ -57,11 +58,12 @@ def reconstruct_slices(options: ReconstructSettings, folder: OutputFolder | None
         if not options.quiet:
             print("".join(f"{line}\n" for line in warnings_of(volume.first, options)), end="", flush=True)
         try:
-            files = SliceFiles(folder.path, (rows, cols))
-            if goes_on:
-                check_same(files, volume)
-            _run(volume, files, options.quiet)
-            finish(folder, files, volume, options, words, used)
+            with claimed(folder.path / SETTINGS):
+                files = SliceFiles(folder.path, (rows, cols))
+                if goes_on:
+                    check_same(files, volume)
+                _run(volume, files, options.quiet)
+                finish(folder, files, volume, options, words, used)
         except ValueError as error:
             return refused(error)
         except (WorkerError, MemoryError, OSError) as error:

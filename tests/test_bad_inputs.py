@@ -7,6 +7,7 @@ what the message must say.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
 import shlex
@@ -146,6 +147,10 @@ OPTIONS = {
     "more workers than blocks": (f"{RECONSTRUCT} --workers 70 --block 8", "Use fewer workers, or a smaller --block"),
     "a bound that can't hold": (f"{RECONSTRUCT} --workers 3 --max-staleness 1", "--max-staleness 1 cannot hold for 3"),
     "too large a momentum": (f"{RECONSTRUCT} --momentum 1", "--momentum 1.0 can't be. Pass a number >= 0 and < 1"),
+    "an image beyond all memory": (
+        "check scan.h5 --size 2000000",
+        "an image of 2000000 × 2000000 pixels takes at least",
+    ),
     "what doesn't go together": (
         f"{RECONSTRUCT} --prior pnp --tau auto",
         "--prior pnp with --tau auto or --sigma auto",
@@ -332,15 +337,24 @@ def test_it_is_refused_and_nothing_is_lost(name: str, place: Path, capsys: Any) 
     refused(place, *CASES[name], capsys)
 
 
-@pytest.mark.parametrize("name", ["files: cut off, checked", "options: misspelled", "going on: cut off"])
-def test_the_same_from_a_shell(name: str, files: Path) -> None:
-    typed, says = CASES[name]
+def test_the_same_from_a_shell(files: Path) -> None:
     before = snapshot(files)
-    command = [sys.executable, "-m", "asyncred_gpu.cli", *shlex.split(typed)]
-    done = subprocess.run(command, cwd=files, capture_output=True, text=True, timeout=120)
-    assert says in done.stderr and (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert done.stdout == ""
+    begun = []
+    for name in ("files: cut off, checked", "options: misspelled", "going on: cut off"):
+        command = [sys.executable, "-m", "asyncred_gpu.cli", *shlex.split(CASES[name][0])]
+        process = subprocess.Popen(command, cwd=files, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        begun.append((process, CASES[name][1]))
+    for process, says in begun:  # side by side: most of their time they import torch
+        out, err = process.communicate(timeout=120)
+        assert says in err and (process.returncode, out, err.count("\n")) == (2, "", 1)
     assert snapshot(files) == before
+
+
+def test_a_run_that_is_still_under_way_is_left_alone(place: Path, capsys: Any) -> None:
+    for run in ("run", "other-volume"):
+        with (place / run / "settings.yaml").open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # as the other run does
+            refused(place, f"{RESUME} {run}", f"{run} belongs to a run that is still under way. Wait until it", capsys)
 
 
 # --- what the system refuses ---------------------------------------------------------------------------------------

@@ -35,6 +35,11 @@ def test_the_command_line_goes_before_the_file(tmp_path: Path) -> None:
     assert settings.seed == 0 and settings.momentum is None
 
 
+def test_a_file_may_begin_as_windows_lets_it(tmp_path: Path) -> None:
+    file = written(tmp_path, b"\xef\xbb\xbftau: 0.1\r\nsweeps: 3\r\n")
+    assert make_settings(ReconstructSettings, {}, file).tau == 0.1
+
+
 def test_null_and_an_empty_file_leave_the_defaults(tmp_path: Path) -> None:
     nothing = make_settings(ReconstructSettings, {})
     assert make_settings(ReconstructSettings, {}, written(tmp_path, "")) == nothing

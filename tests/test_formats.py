@@ -213,6 +213,13 @@ def test_files_of_a_stack_are_in_the_order_of_their_numbers(tmp_path: Path) -> N
     assert found == ["v1.tif", "v2.tif", "v2b.tiff", "v10.tif", "v100.TIF"] != sorted(found)
 
 
+def test_angles_may_come_from_windows(tmp_path: Path) -> None:
+    np.save(tmp_path / "scan.npy", INTEGRALS)
+    (tmp_path / "theta.txt").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(map(str, THETA)).encode())
+    scan = open_projections(tmp_path / "scan.npy", Reading(theta=str(tmp_path / "theta.txt")))
+    np.testing.assert_allclose(scan.angles, np.deg2rad(THETA))
+
+
 def test_of_several_nxtomo_scans_one_is_named(tmp_path: Path) -> None:
     path, _ = nxtomo(tmp_path, entries=["first", "second"])
     with pytest.raises(ValueError, match=r"has the scans first, second\. Pick one with --dataset"):

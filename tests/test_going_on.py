@@ -155,7 +155,6 @@ REFUSED: dict[str, tuple[Any, list[str], str]] = {
     "settings of another": (change_settings("momentum: 0.5\n"), [], "momentum was 0.0, is 0.5"),
     "settings that cannot be": (change_settings("colour: red\n"), [], "colour isn't a setting"),
     "settings cut off": (lambda place: (place / "run" / "settings.yaml").write_text("# asyncred"), [], "sets nothing"),
-    "fewer sweeps than there are": (None, ["--sweeps", "0.5"], "--sweeps 0.5 leaves nothing to do: run has "),
     "a changed option": (None, ["--tau", "0.3"], "--tau can't be changed with --resume: the run goes on with its own"),
     "another folder": (None, ["--output", "other"], "--output can't be changed with --resume"),
     "fewer workers": (None, ["--workers", "1"], "--workers can't be changed with --resume"),

@@ -11,7 +11,7 @@ import rich_click as click
 from ..config.forms import path
 
 
-class PathWord(click.ParamType[Path]):
+class PathWord(click.ParamType):  # type: ignore[type-arg]  # generic only of late
     """A path that could be one; whether something is there, whoever uses it looks."""
 
     name = "path"

@@ -63,8 +63,8 @@ def read_file(kind: type[Settings], file: Path) -> dict[str, Any]:
     if values is None:
         return {}
     if not isinstance(values, dict):
-        found_instead = "a list" if isinstance(values, list) else "a text" if isinstance(values, str) else "one value"
-        raise SettingsError(f"{file} holds {found_instead}, not settings. Write one a line, as tau: 0.05.")
+        what = "a list" if isinstance(values, list) else "a text" if isinstance(values, str) else "one value"
+        raise SettingsError(f"{file} holds {what}, not settings. Write one a line, as tau: 0.05.")
     found: dict[str, Any] = {}
     for key, value in values.items():
         name = str(key).replace("-", "_")
@@ -95,7 +95,7 @@ def _parsed(file: Path) -> Any:
     try:
         if file.stat().st_size > LARGEST_FILE:
             raise SettingsError(f"{file} has {file.stat().st_size / 1e6:.0f} MB: that isn't a file of settings.")
-        return YAML(typ="safe", pure=True).load(file.read_text("utf-8"))
+        return YAML(typ="safe", pure=True).load(file.read_text("utf-8-sig"))
     except OSError as error:
         raise SettingsError(f"{file} can't be read ({error.strerror}). Check its permissions.") from error
     except UnicodeDecodeError as error:

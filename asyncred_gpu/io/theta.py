@@ -67,7 +67,7 @@ def read_numbers(path: Path, name: str, wrong: str, unit: str) -> Float:
             if loaded.dtype.kind not in "iuf":
                 raise ValueError(f"it holds {loaded.dtype}")
             return np.ravel(loaded).astype(np.float64)
-        words = path.read_text("utf-8").replace(",", " ").split()
+        words = path.read_text("utf-8-sig").replace(",", " ").split()
         return np.array([float(word) for word in words])
     except (ValueError, EOFError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} isn't a list of numbers ({reason_of(error)}). Write one a line, {unit}.") from error
