@@ -213,6 +213,8 @@ def slice_problem(
         LEAST_IMAGES * np.dtype(np.float32).itemsize * pixels,
         "Pass a smaller size=.",
     )
+    if beam.is_fan:  # refused by the image's size, before a centre is looked for
+        beam.geometry((side + 2 * pad, side + 2 * pad), scan.angles, detectors, (detectors - 1) / 2)
     middle = _center_of(measured) if center == "auto" else float(center)
     name = f"{scan.path.stem}-slice{scan.slice}"
     title = f"{scan.path.name}, slice {scan.slice}: {side} × {side} from {len(measured.angles)} angles × {detectors}"

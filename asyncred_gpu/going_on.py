@@ -1,5 +1,7 @@
 """A run that was interrupted or killed, from its folder: its settings, its checkpoint, and room for its results.
 
+Stopped before its first checkpoint, it begins anew.
+
 Results that an interrupted run wrote are moved to interrupted-1, interrupted-2, … before the new ones are written.
 """
 
@@ -39,6 +41,9 @@ def going_on(given: ReconstructSettings) -> tuple[ReconstructSettings, OutputFol
     volume = make_settings(ReconstructSettings, {}, file).slices is not None
     _check_changes(given, CHANGEABLE_OF_A_VOLUME if volume else CHANGEABLE)
     if not volume and not (folder / CHECKPOINT).exists():
+        if stopped_at_once(folder):
+            anew = {name: getattr(given, name) for name in given.model_fields_set if name != "resume"}
+            return make_settings(ReconstructSettings, anew, file), OutputFolder.of_before(folder)
         raise SettingsError(
             f"{folder} has no checkpoint: the run has ended, or it kept none (--checkpoint-every). Begin anew, with "
             f"--config {file}, and --start {folder / 'reconstruction.tif'} to begin at its image."
@@ -51,6 +56,11 @@ def going_on(given: ReconstructSettings) -> tuple[ReconstructSettings, OutputFol
             "out."
         )
     return make_settings(ReconstructSettings, changed, file), OutputFolder.of_before(folder)
+
+
+def stopped_at_once(folder: Path) -> bool:
+    """Whether the run was stopped before its first checkpoint: there is nothing yet but what says how it goes on."""
+    return {item.name for item in folder.iterdir()} <= STAYS - {CHECKPOINT}
 
 
 def _check_changes(given: ReconstructSettings, changeable: tuple[str, ...]) -> None:

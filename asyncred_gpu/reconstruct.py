@@ -48,6 +48,8 @@ TAU_OF_A_SCAN = 0.05
 TAU_OF_THE_RETINA = 0.0025
 # Of these, for plug-and-play: after six sweeps the retina has 39.56 dB with half, 39.30 with all of it.
 TAU_OF_PNP = 0.5
+# The word for a start that is no file.
+FBP = "fbp"
 # Of the measurements' energy beside the image: more is no noise.
 BESIDE = 0.01
 
@@ -120,8 +122,11 @@ def prepare(options: ReconstructSettings, words: Sequence[str]) -> Setup:
     solver = GpuAsyncRED(operator, denoiser, **solver_arguments(options))
     fbp = problem.padded_fbp() if problem.pad else operator.fbp()
     begin = None if not problem.pad else fbp if solver.mask is None else fbp * solver.mask
-    if options.start is not None:
-        begin = check_image("--start", read_image(options.start), problem.image_shape)
+    if options.start is not None and str(options.start) != FBP:
+        try:
+            begin = check_image("--start", read_image(options.start), problem.image_shape)
+        except ValueError as error:
+            raise ValueError(f"{error} Or pass --start {FBP}.") from error
     return Setup(options, problem, solver, fbp, tuple(words), begin)
 
 
@@ -281,5 +286,6 @@ def warnings_of(problem: Problem, options: ReconstructSettings | TuneSettings) -
         return []
     return [
         f"warning: {100 * share:.0f} % of what was measured lies beside the image of {problem.image_shape[0]} "
-        "pixels: the object reaches outside. Pass a larger --size, or --pad where it is wider than the detector, too"
+        "pixels: the object reaches outside. Pass a larger --size, or --pad where it is wider than the detector, too; "
+        "or these are transmissions, whose air is bright: --values transmission"
     ]

@@ -62,6 +62,9 @@ def reconstruct_slices(options: ReconstructSettings, folder: OutputFolder | None
                 files = SliceFiles(folder.path, (rows, cols))
                 if goes_on:
                     check_same(files, volume)
+                if not options.quiet:
+                    print(f"{len(volume.indices)} slices, as {volume.first.title}", flush=True)
+                    print(f"rotation centre at detector {volume.center:.1f}", flush=True)
                 _run(volume, files, options.quiet)
                 finish(folder, files, volume, options, words, used)
         except ValueError as error:

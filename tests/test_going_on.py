@@ -224,3 +224,15 @@ def test_what_the_library_logs_is_shown_if_asked(place: Path) -> None:
     assert done.returncode == 0
     assert "asyncred_gpu.solver: run of 64×64 in 16 blocks by 2 workers on cpu began" in done.stderr
     assert "asyncred_gpu.keeping: checkpoint after 32 commits" in done.stderr
+
+
+@pytest.mark.usefixtures("one_process")
+def test_a_run_stopped_before_its_first_checkpoint_begins_anew(kept: Path, capsys: Any) -> None:
+    for path in kept.iterdir():
+        if path.is_file() and path.name not in ("settings.yaml",):
+            path.unlink()
+    assert main(["--resume", "run", "--sweeps", "2", "--time-limit", "60", "--quiet"]) == 0
+    assert json.loads((kept / "run.json").read_text())["result"]["sweeps"] == 2
+    (kept / "checkpoint").unlink(missing_ok=True)
+    assert main(["--resume", "run", "--quiet"]) == 2
+    assert "run has no checkpoint: the run has ended" in capsys.readouterr().err

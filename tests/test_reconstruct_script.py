@@ -295,3 +295,15 @@ def test_a_truncated_scan_is_refused(tmp_path: Path, denoiser: tuple[str, str], 
     assert main(["--input", str(tmp_path / "cut.h5"), "--output", str(tmp_path / "run"), *denoiser]) == 2
     assert "cut.h5 is truncated" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_start_by_name_is_fbp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, denoiser: tuple[str, str]) -> None:
+    """So that a start in a file of settings can be taken back."""
+    monkeypatch.chdir(tmp_path)
+    words = (*SMALL, *denoiser, "--order", "ordered", "--precision", "float32", "--quiet")
+    np.save("other.npy", np.zeros((9, 9), np.float32))
+    assert main([*words, "--start", "other.npy", "--output", "wrong"]) == 2
+    for name, start in (("plain", ()), ("named", ("--start", "fbp"))):
+        assert main([*words, *start, "--output", name]) == 0
+    one, two = (tifffile.imread(f"{name}/reconstruction.tif") for name in ("plain", "named"))
+    assert np.array_equal(one, two)

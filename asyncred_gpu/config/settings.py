@@ -114,13 +114,15 @@ class DataSettings(Settings):
     )
     center: RealOrAuto | None = setting(None, "rotation axis in detectors, or auto", "scan: auto")
     every: Whole1 = setting(1, "use every n-th projection only", "1")
-    size: Whole1 | None = setting(None, "pixels a side", "800; scan: its detectors")
+    size: Whole1 | None = setting(
+        None, "pixels a side, about the axis; a pixel stays a detector", "800; scan: its detectors"
+    )
     pad: Whole0 = setting(
         0,
         "pixels more on every side while it is computed, about as far as the object is wider than the detector",
         "0",
     )
-    angles: Whole1 | None = setting(None, "simulated projections over 180 degrees", "180")
+    angles: Whole1 | None = setting(None, "simulated projections over 180 degrees, of a fan 360", "180")
     detectors: Whole1 | None = setting(None, "simulated detectors", "the image's diagonal")
     noise_db: Real | None = setting(None, "input SNR of the simulated scan in dB", "70")
 
@@ -233,7 +235,7 @@ class RunSettings(Settings):
     )
     device: Devices = setting("auto", "auto, cpu, cuda, cuda:N, cuda:N,cuda:M…", "auto")
     seed: Whole0 = setting(0, "of the noise and of the order of blocks", "0")
-    start: FilePath | None = setting(None, "image to begin at, TIFF or .npy, such as tune's start.tif", "FBP")
+    start: FilePath | None = setting(None, "image to begin at, TIFF or .npy, such as tune's start.tif, or fbp", "fbp")
     save: FileKinds = setting(("tif",), "the image as tif, npy, h5 (HDF5 with provenance), or several: tif,h5", "tif")
     output: FilePath | None = setting(None, "new or empty folder", "outputs/NAME-TIME")
     checkpoint_every: Positive | None = setting(

@@ -143,7 +143,10 @@ def _assembled(
             f"{path} holds {data.shape[0]} projections and no angles. Pass --theta with a file of degrees, or a range: "
             "0:180 if they are evenly spaced over a half turn whose end isn't among them."
         )
-    angles = stored if reading.theta is None else given_angles(reading.theta, data.shape[0])
+    try:
+        angles = stored if reading.theta is None else given_angles(reading.theta, data.shape[0])
+    except ValueError as error:
+        raise ValueError(f"{error}{_other_axes(data, reading)}") from error
     assert angles is not None
     white, dark = (None if file is None else _field(file, data.shape[1]) for file in (reading.white, reading.dark))
     values = reading.values or (LINE_INTEGRALS if white is None else COUNTS)
@@ -155,6 +158,16 @@ def _assembled(
             "the beam alone and of no beam; or --values transmission or line-integrals if they are that."
         )
     return Projections(path, name, data, white, dark, angles, values, {"shape": list(data.shape)})
+
+
+def _other_axes(data: Frames, reading: Reading) -> str:
+    """What may help where the angles don't fit."""
+    if reading.axes is not None or data.shape[1] <= 1:
+        return ""
+    return (
+        f" Or the {data.shape[0]} are rows, of sinograms: then pass --axes rows,angles,detectors, which takes "
+        f"{data.shape[1]} angles."
+    )
 
 
 def _field(path: Path, rows: int) -> Frames:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..blocks import IndexArray, Window
+from .checks import check_angles
 from .footprint import Footprint
 from .geometry import FanGeometry, Float64Array, Geometry, ParallelGeometry, centre_of
 
@@ -120,7 +121,8 @@ def _vectors(projections: Mapping[str, Any], detectors: int) -> Float64Array:
             f"proj_geom is of type {kind!r}. Pass parallel, parallel_vec, fanflat or fanflat_vec: one slice, a "
             "straight row of detectors."
         )
-    angles, spacing = np.array(projections["ProjectionAngles"], np.float64), float(projections["DetectorWidth"])
+    given = np.array(projections["ProjectionAngles"], np.float64)
+    angles, spacing = check_angles(given, len(given)), float(projections["DetectorWidth"])
     cos, sin = np.cos(angles), np.sin(angles)
     across, along = np.stack([cos, sin], axis=1), np.stack([sin, -cos], axis=1)
     if kind == "parallel":

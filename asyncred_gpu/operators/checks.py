@@ -84,6 +84,8 @@ def check_center(center: Any, detectors: int, count: int) -> float | Float64Arra
     """Detector coordinate of the rotation axis."""
     if center is None:
         return (detectors - 1) / 2
+    if isinstance(center, str):
+        raise ValueError(f"center={center!r} isn't a number. Pass one; asyncred_gpu.io.estimate_center finds it.")
     checked = check_per_angle("center", center, count) if np.ndim(center) else float(center)
     least, most = float(np.min(checked)), float(np.max(checked))
     if not (math.isfinite(least) and least >= -0.5 and most <= detectors - 0.5):

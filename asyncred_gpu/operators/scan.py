@@ -88,13 +88,13 @@ def check_fan(geometry: FanGeometry) -> FanGeometry:
         nearest = float(np.hypot(*geometry.source.T).min())
         raise ValueError(
             f"a source {nearest:.5g} pixels from the axis isn't in front of the whole image, whose corners lie "
-            f"{math.hypot(rows, cols) / 2:.5g} from it. Pass a larger source_distance, or a smaller "
-            "image_shape."
+            f"{math.hypot(rows, cols) / 2:.5g} from it. Pass distances in the detectors' unit, a "
+            "larger source_distance, or a smaller image_shape."
         )
     rays = geometry.rays()[:, [0, -1]]
     if not (rays[:, 0] * rays[:, 1]).sum(axis=1).min() > 0:
         raise ValueError(
-            "the fan opens by a quarter turn or more, which isn't implemented. Pass the distances and detector_spacing "
-            "in the same unit, pixels, or fewer detectors."
+            "the fan opens by a quarter turn or more, which isn't implemented. Pass distances in the unit of the "
+            "detectors' spacing (pixels; on the command line that of --pitch), or fewer detectors."
         )
     return geometry

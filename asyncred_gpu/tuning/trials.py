@@ -192,7 +192,7 @@ class Trials:
     def result(self, method: str, noise: float | None) -> Tuned:
         if not self.trials:
             share = self._sweeps_made / self._first_sweeps
-            wanted = f"about {self._budget.seconds / share:.2g} s" if share > 0 else "more"
+            wanted = f"about {math.ceil(self._budget.seconds / share)} s" if share > 0 else "more"
             raise TuningError(
                 f"time_limit={self._budget.seconds:g} was over before the first trial was: {self._sweeps_made:.3g} of "
                 f"its {self._first_sweeps:g} sweeps were made, so nothing can be chosen. Allow {wanted} at least, and "
