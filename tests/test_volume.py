@@ -26,7 +26,7 @@ from asyncred_gpu.models import save_weights
 from asyncred_gpu.operators.radon import project
 from asyncred_gpu.volume import _Scans, plan_volume, reconstruct_volume
 
-from .helpers import blobs, half_turn, small_network
+from .helpers import ALL_RUNS, blobs, half_turn, small_network
 
 SIZE, SLICES = 32, 7
 ANGLES = half_turn(16)
@@ -214,7 +214,7 @@ def test_killed_at_random_it_ends_complete_and_the_same(place: Path) -> None:
 
     process = begun([*OPTIONS, "--slices", ":", "--sweeps", "30", "--output", "killed"])
     deaths = 0
-    for _ in range(3):
+    for _ in range(5 if ALL_RUNS else 2):
         ready = len(images("killed")) + 1 if Path("killed/slices").exists() else 1
         deadline = time.monotonic() + 60
         while process.poll() is None and time.monotonic() < deadline:
