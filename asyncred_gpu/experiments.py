@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter1d
 from skimage import color, data, transform
 
 from .beam import Beam, aligned, fan_center
@@ -26,6 +27,8 @@ Angles = NDArray[np.float64]
 CROP = 800
 SMALLEST_SIZE, LARGEST_SIZE = 32, 16384
 PARALLEL = Beam()
+# Of the image's side: detectors over which rays beside it are averaged.
+BAND = 0.03
 # That any run holds at once: pixels, momentum, center and the start, the blocks' twice (slots.py).
 LEAST_IMAGES = 7
 
@@ -77,15 +80,19 @@ class Problem:
         return image[self.pad : image.shape[0] - self.pad, self.pad : image.shape[1] - self.pad]
 
     def beside(self, circle: bool) -> float:
-        """Share of the measurements' energy in rays that miss the image: of an object that reaches outside it.
+        """How much rays beside the image measure at most, over the most of all: of an object that reaches outside it.
+
+        Means over a few neighbouring detectors, so that noise is none.
 
         Args:
             circle: the image's largest circle is all of it, not its corners.
         """
-        measured = self.measured.sinogram.astype(np.float64)
+        band = max(3, round(BAND * min(self.image_shape)))
+        smooth = uniform_filter1d(self.measured.sinogram.astype(np.float64), band, axis=1)
         reach = min(self.image_shape) / 2 if circle else math.hypot(*self.image_shape) / 2
-        outside = self.offsets(self.measured) > reach
-        return float(np.sum(measured[outside] ** 2) / max(np.sum(measured**2), np.finfo(float).tiny))
+        outside = self.offsets(self.measured) > reach + band / 2
+        most = float(smooth.max())
+        return float(smooth[outside].max()) / most if outside.any() and most > 0 else 0.0
 
     def padded_fbp(self) -> Image:
         """Filtered back-projection on the padded image, the sinogram continued by its edges.
@@ -215,7 +222,7 @@ def slice_problem(
     )
     if beam.is_fan:  # refused by the image's size, before a centre is looked for
         beam.geometry((side + 2 * pad, side + 2 * pad), scan.angles, detectors, (detectors - 1) / 2)
-    middle = _center_of(measured) if center == "auto" else float(center)
+    middle = center_of(measured) if center == "auto" else float(center)
     name = f"{scan.path.stem}-slice{scan.slice}"
     title = f"{scan.path.name}, slice {scan.slice}: {side} × {side} from {len(measured.angles)} angles × {detectors}"
     facts = {"input": str(scan.path), "slice": scan.slice, "clipped_values": scan.clipped, **scan.info}
@@ -225,7 +232,7 @@ def slice_problem(
     return Problem(name, title, measured, whole, middle, None, left_out, pad, facts)
 
 
-def _center_of(views: Views) -> float:
+def center_of(views: Views) -> float:
     """The rotation centre, estimated."""
     beam = views.beam
     if beam.is_fan:

@@ -8,7 +8,7 @@ import numpy as np
 
 from .config.settings import ReconstructSettings
 from .devices import DeviceError
-from .experiments import Problem
+from .experiments import Problem, center_of
 from .io import Projections, open_projections
 from .io.images import read_image
 from .io.output import check_free
@@ -82,13 +82,23 @@ def angle_line(angles: np.ndarray) -> str:
     return f"{degrees[0]:.4g}° to {degrees[-1]:.4g}°, {spacing}"
 
 
+def _would_be_estimated(problem: Problem) -> str:
+    """Of a measured scan whose centre is given."""
+    if "input" not in problem.facts:
+        return ""
+    try:
+        return f", given; estimated it would be {center_of(problem.measured):.1f}"
+    except ValueError:
+        return ", given"
+
+
 def problem_lines(problem: Problem) -> list[str]:
     """What would be reconstructed."""
     facts, (rows, cols) = problem.facts, problem.image_shape
     lines = [problem.title]
     if problem.measured.beam.title:
         lines.append(f"  beam         {problem.measured.beam.title}")
-    estimated = ", estimated" if facts.get("center_estimated") else ""
+    estimated = ", estimated" if facts.get("center_estimated") else _would_be_estimated(problem)
     middle = (problem.measured.sinogram.shape[1] - 1) / 2
     lines.append(f"  centre       detector {problem.center:.1f}{estimated}; the detector's middle is {middle:g}")
     if "clipped_values" in facts:

@@ -27,6 +27,8 @@ from .solver import GpuAsyncRED
 from .tuning import Tuned, TuningError
 
 # What the search has in common with a reconstruction, and passes on to it.
+# A score so many times the best says next to nothing.
+AS_GOOD = 1.01
 PASSED_ON = ("nonnegative", "field_of_view", "workers", "block", "precision", "device", "seed", "denoiser")
 
 
@@ -59,10 +61,25 @@ def tune_scan(options: TuneSettings, words: Sequence[str]) -> int:
         sigma = "" if tuned.sigma is None else f"σ = {tuned.sigma:g}, "
         print(tuned.table())
         print("\n".join([f"chosen by {tuned.method}: {sigma}τ = {tuned.tau:.4g}", *tuned.notes]))
+        if near := as_good(tuned):
+            print(near)
         if len(tuned.trials) == 1:
             print("warning: one pair was tried, so nothing was compared: allow more time, or more --search-sweeps")
         print(f"results in {folder.path}; next: asyncred reconstruct --config {folder.path / 'settings.yaml'}")
     return 0
+
+
+def as_good(tuned: Tuned) -> str:
+    """Of several τ whose scores hardly differ; the eye may choose among them."""
+    scores = {trial.tau: trial.score.value for trial in tuned.trials if trial.sigma == tuned.sigma}
+    if tuned.method not in ("gcv", "held-out") or not scores:
+        return ""
+    near = sorted(tau for tau, score in scores.items() if score <= AS_GOOD * min(scores.values()))
+    if len(near) < 2:
+        return ""
+    return (
+        f"scores within 1 % of the best: τ = {near[0]:.3g} to {near[-1]:.3g}; a smaller one keeps more detail and noise"
+    )
 
 
 def make_solver(options: TuneSettings, problem: Problem) -> GpuAsyncRED:

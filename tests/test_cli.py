@@ -6,6 +6,7 @@ import json
 import re
 from itertools import chain, repeat
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -24,6 +25,7 @@ from asyncred_gpu.io.images import read_image
 from asyncred_gpu.metrics import snr
 from asyncred_gpu.operators.radon import project
 from asyncred_gpu.reconstruct import ct_problem, planned
+from asyncred_gpu.tune_scan import as_good
 
 from .helpers import blobs, half_turn
 from .test_reconstruct_script import write_scan
@@ -225,9 +227,9 @@ def test_an_image_too_small_for_the_object_is_warned_of(tmp_path: Path, capsys: 
     scan, _, _ = truncated_scan(tmp_path, 256)
     for size, warned in (("256", False), ("128", True)):
         assert main(["check", str(scan), "--theta", "0:180", "--size", size, "--center", "127.5"]) == 0
-        assert ("of what was measured lies beside the image of 128 pixels" in capsys.readouterr().out) == warned
+        assert ("a ray beside the image of 128 pixels measures" in capsys.readouterr().out) == warned
     assert main(["check", "--size", "64", "--angles", "30"]) == 0  # a square image, whose corners count
-    assert "lies beside" not in capsys.readouterr().out
+    assert "a ray beside" not in capsys.readouterr().out
 
 
 # --- images that are saved, and begun at --------------------------------------------------------------------------
@@ -322,3 +324,20 @@ def test_tune_refuses_before_it_begins(tmp_path: Path, monkeypatch: pytest.Monke
         err = capsys.readouterr().err
         assert message in err and err.startswith("error: ") and err.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["scan.h5"]
+
+
+def test_check_says_which_centre_it_would_have_estimated(tmp_path: Path, capsys: Any) -> None:
+    scan = write_scan(tmp_path / "scan.h5", center=51.5)
+    assert main(["check", str(scan), "--size", "64", "--center", "40"]) == 0
+    found = re.search(r"detector 40.0, given; estimated it would be ([\d.]+)", capsys.readouterr().out)
+    assert found is not None and abs(float(found[1]) - 51.5) <= 0.5
+
+
+def test_tune_says_which_tau_are_as_good() -> None:
+    def tuned(method: str, *scores: float) -> Any:
+        trials = [SimpleNamespace(tau=t, sigma=5, score=SimpleNamespace(value=v)) for t, v in enumerate(scores, 1)]
+        trials.append(SimpleNamespace(tau=0.1, sigma=10, score=SimpleNamespace(value=0.0)))
+        return SimpleNamespace(method=method, sigma=5, trials=trials)
+
+    assert "within 1 % of the best: τ = 2 to 3; a smaller" in as_good(tuned("gcv", 1.2, 1.005, 1.0, 1.02))
+    assert as_good(tuned("gcv", 1.2, 1.0, 1.5)) == "" == as_good(tuned("discrepancy", 1.0, 1.0))

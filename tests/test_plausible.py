@@ -51,7 +51,7 @@ QUICK = ["--size", "64", "--sweeps", "0.1", "--workers", "1", "--device", "cpu",
 def test_counts_that_are_said_to_be_line_integrals_are_warned_of(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_process: None, capsys: Any
 ) -> None:
-    """By what they are, and not by what of them lies beside the image."""
+    """By what they are, and not by what rays beside the image measure."""
     write_scan(tmp_path / "scan.h5", center=51.5)
     monkeypatch.chdir(tmp_path)
     words = {"center": ["--count", "1"], "tune": ["--size", "64", "--time-limit", "1e-9"]}.get(command, QUICK)
@@ -60,7 +60,7 @@ def test_counts_that_are_said_to_be_line_integrals_are_warned_of(
         out = capsys.readouterr().out
         assert status == (1 if command == "tune" else 0)
         assert ("they look like counts. Leave --values out; or go on if they are in another unit" in out) == warned
-        assert "lies beside" not in out
+        assert "a ray beside" not in out
         for path in tmp_path.glob("*.png"):
             path.unlink()
 
