@@ -150,6 +150,7 @@ def retina_problem(
     measured, left_out = split_views(Views((clean + noise).astype(np.float32), theta, beam), every)
     title = f"Retina, {size} × {size} from {len(measured.angles)} angles × {count} detectors, {noise_db:g} dB"
     facts = {"simulated": "skimage.data.retina", "size": size, "angles": angles, "noise_db": noise_db, "seed": seed}
+    facts |= {"degrees": 360 if beam.is_fan else 180}
     facts |= {"detectors": count, "center": middle, "every": every, **beam.facts()}
     return Problem("retina", title, measured, (size, size), middle, image, left_out, facts=facts)
 

@@ -119,7 +119,10 @@ def write(folder: OutputFolder, options: TuneSettings, problem: Problem, tuned: 
     found: dict[str, Any] = {"tau": tuned.tau, "start": start, "center": problem.center}
     found |= {} if tuned.sigma is None else {"sigma": tuned.sigma}
     for_reconstruct = ReconstructSettings(**given | found)
-    folder.write_text("settings.yaml", as_yaml(as_given(for_reconstruct), "asyncred reconstruct"))
+    folder.write_text(
+        "settings.yaml",
+        as_yaml(as_given(for_reconstruct), "asyncred reconstruct", does="What was chosen, to reconstruct with"),
+    )
     record = {
         "command": shlex.join(["asyncred", *words]),
         "problem": {"name": problem.name, **problem.facts},

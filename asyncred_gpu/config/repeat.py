@@ -66,11 +66,11 @@ def as_given(settings: Settings) -> dict[str, Any]:
     return {name: _plain(value) for name, value in found.items()}
 
 
-def as_yaml(values: Mapping[str, Any], command: str, note: str = "") -> str:
+def as_yaml(values: Mapping[str, Any], command: str, note: str = "", does: str = "This repeats the run") -> str:
     """The file's text, with a note for people."""
     text = io.StringIO()
     YAML().dump(dict(values), text)
-    head = f"# asyncred_gpu {__version__}. This repeats the run: {command} --config FILE\n"
+    head = f"# asyncred_gpu {__version__}. {does}: {command} --config FILE\n"
     return f"{head}{f'# {note}' if note else ''}{text.getvalue()}"
 
 
