@@ -12,7 +12,7 @@ from asyncred_gpu.blocks import BlockGrid
 from asyncred_gpu.kernels.host_build import FLAGS, declared, find_compiler
 from asyncred_gpu.kernels.sources import FOLDER
 from asyncred_gpu.operators import joseph as projectors
-from asyncred_gpu.operators.ray_tables import beam_of, ray_table
+from asyncred_gpu.operators.ray_tables import kernel_ending, ray_table
 from asyncred_gpu.operators.shares import CompiledGather, Gather
 
 from .helpers import half_turn, joseph, needs_compiler, relative
@@ -82,7 +82,7 @@ def test_narrow_windows(kernels, beam, block, monkeypatch):
 def test_the_scratch_is_as_large_as_they_say(kernels, beam, spacing):
     """What lies behind it stays as it was."""
     scan = scan_of(spacing, block=(17, 19), beam=beam)
-    ending = beam_of(scan.geometry)
+    ending = kernel_ending(scan.geometry)
     rows, cols = shape = scan.grid.window(0).shape
     footprint = scan.footprint(0)
     table = ray_table(scan.geometry, scan.grid.window(0), footprint)

@@ -18,7 +18,7 @@ from asyncred_gpu.kernels.launch import BLOCK, IMAGE, TASK
 from asyncred_gpu.kernels.sources import FOLDER, kernel_files, signature
 from asyncred_gpu.operators.footprint import Footprint, block_footprint
 from asyncred_gpu.operators.geometry import ParallelGeometry
-from asyncred_gpu.operators.ray_tables import FAN_RAYS, PARALLEL_RAYS, beam_of, parallel_rays, ray_table
+from asyncred_gpu.operators.ray_tables import FAN_RAYS, PARALLEL_RAYS, kernel_ending, parallel_rays, ray_table
 from asyncred_gpu.red import Step, follow, move, preconditioned
 from asyncred_gpu.slots import slot_layout
 
@@ -104,7 +104,7 @@ class Scene:
         return as_bytes(np.stack([ray_table(g, grid.window(i), self.scan.footprint(i)) for i in range(self.batch)]))
 
     def kernel(self, name):
-        return name + beam_of(self.scan.geometry)
+        return name + kernel_ending(self.scan.geometry)
 
     @property
     def starts(self):
@@ -271,7 +271,9 @@ def backproject(scan, sinogram):
     rays = ray_table(g, whole, Footprint(np.zeros(len(g.angles), np.intp), g.detectors))
     image = poisoned(rows, cols)
     sizes = (len(g.angles), g.detectors, rows, cols)
-    KERNELS.launch("backproject" + beam_of(g), rows * cols, as_bytes(rays), torch.from_numpy(sinogram), *sizes, image)
+    KERNELS.launch(
+        "backproject" + kernel_ending(g), rows * cols, as_bytes(rays), torch.from_numpy(sinogram), *sizes, image
+    )
     return image.numpy()
 
 

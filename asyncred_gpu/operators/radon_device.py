@@ -18,7 +18,7 @@ from ..kernels.launch import TASK, as_bytes
 from .device import Batch, DeviceNeeds, Job, Scene
 from .footprint import Footprint
 from .geometry import Geometry
-from .ray_tables import beam_of, bytes_an_angle, ray_table
+from .ray_tables import bytes_an_angle, kernel_ending, ray_table
 
 # A gradient in this many parts: one thread a pixel alone would leave most of a large GPU idle.
 PARTS = 8
@@ -52,7 +52,7 @@ class JosephOnDevice:
         rays = [ray_table(geometry, grid.window(index), footprint) for index, footprint in enumerate(footprints)]
         self._image, self._blocks = as_bytes(image, scene.device), as_bytes(blocks, scene.device)
         self._rays = as_bytes(np.stack(rays), scene.device)
-        self._beam = beam_of(geometry)
+        self._beam = kernel_ending(geometry)
         self._starts = self._moved(np.stack([footprint.start for footprint in footprints]).astype(np.int32))
         self._sinogram = self._moved(sinogram)
         self._weights = None if weights is None else self._moved(weights)

@@ -45,7 +45,7 @@ def ray_table(geometry: Geometry, window: Window, footprint: Footprint) -> npt.N
     raise TypeError(f"{type(geometry).__name__} has no kernels.")
 
 
-def beam_of(geometry: Geometry) -> str:
+def kernel_ending(geometry: Geometry) -> str:
     """How the names of the kernels for its rays end."""
     return "" if isinstance(geometry, ParallelGeometry) else "_fan"
 

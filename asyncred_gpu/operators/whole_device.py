@@ -14,7 +14,7 @@ from ..blocks import FloatArray
 from ..kernels.launch import Kernels, as_bytes
 from .footprint import whole_window
 from .geometry import Geometry
-from .ray_tables import beam_of, ray_table
+from .ray_tables import kernel_ending, ray_table
 
 
 class WholeImage:
@@ -24,7 +24,7 @@ class WholeImage:
         self._sizes = (len(geometry.angles), geometry.detectors, *geometry.image_shape)
         self._kernels = kernels
         self._device = device
-        self._beam = beam_of(geometry)
+        self._beam = kernel_ending(geometry)
         self._rays = as_bytes(ray_table(geometry, *whole_window(geometry)), device)
 
     def of(self, geometry: Geometry) -> WholeImage:
