@@ -1,5 +1,6 @@
 """Which precision is taken, and that "auto" refuses one that is bad for the network at hand."""
 
+import time
 from functools import partial
 from types import SimpleNamespace
 
@@ -41,6 +42,20 @@ def test_what_is_measured_is_a_convolution_on_this_machine():
     assert all(1e-5 < value < 1.0 for value in seconds)
 
 
+def test_what_else_the_machine_does_is_not_measured(monkeypatch):
+    """A convolution waits for its turn a thousand times as long as it takes, and isn't slower by that."""
+
+    def convolve(dtype):
+        if dtype == torch.float32:
+            time.sleep(0.02)
+
+    monkeypatch.setattr(precision, "_convolution", lambda dtype: partial(convolve, dtype))
+    threads = torch.get_num_threads()
+    waiting, _ = precision._convolution_seconds((torch.float32, torch.bfloat16))
+    assert waiting < 0.01
+    assert torch.get_num_threads() == threads
+
+
 def test_a_pause_of_the_machine_hits_both_precisions(monkeypatch):
     """Something else runs for the first eight of twelve convolutions: measured one after the other, it hit float32."""
     now, calls = [0.0], [0]
@@ -51,7 +66,7 @@ def test_a_pause_of_the_machine_hits_both_precisions(monkeypatch):
         now[0] += costs[dtype] * (10 if calls[0] <= 8 else 1)
 
     monkeypatch.setattr(precision, "_convolution", lambda dtype: partial(convolve, dtype))
-    monkeypatch.setattr(precision, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(precision, "time", SimpleNamespace(thread_time=lambda: now[0]))
     assert precision._convolution_seconds((torch.float32, torch.bfloat16)) == [1.0, 1.0]
 
 
