@@ -18,6 +18,7 @@ from .plan import START_SECONDS, Plan, make_plan
 from .reconstruct import ct_problem, planned, reading_of, warnings_of
 from .settings import check_image
 from .solver import GpuAsyncRED
+from .wording import duration
 
 # Angles as evenly spaced as this, as a share of their step, are said to be.
 EVEN = 0.01
@@ -123,17 +124,9 @@ def plan_lines(plan: Plan, solver: GpuAsyncRED, sweeps: float) -> list[str]:
         verdict = "" if plan.fits else ": too little. Use fewer --workers, or a smaller --size"
         lines.append(f"  memory       about {plan.memory.total / MIB:.0f} MiB at the peak{free}{verdict}")
         lines.append(
-            f"  time         about {_seconds(plan.total(sweeps))}: {_seconds(plan.setup + START_SECONDS)} before the "
-            f"first sweep, {_seconds(plan.sweep)} each of {sweeps:g} sweeps; reading and figures take some seconds more"
+            f"  time         about {duration(plan.total(sweeps))}: {duration(plan.setup + START_SECONDS)} before the "
+            f"first sweep, {duration(plan.sweep)} each of {sweeps:g} sweeps; reading and figures take some seconds more"
         )
     else:
         lines.append("  time and memory on a GPU aren't estimated beforehand; a run says what it needs when it begins")
     return lines
-
-
-def _seconds(value: float) -> str:
-    if value < 10:
-        return f"{value:.1f} s"
-    if value < 120:
-        return f"{value:.0f} s"
-    return f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.1f} h"

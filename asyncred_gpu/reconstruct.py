@@ -34,6 +34,7 @@ from .runtime.base import WorkerError
 from .settings import check_image
 from .solver import GpuAsyncRED
 from .tuning import TuningError
+from .tuning.forecast import make_forecast
 from .whole_file import write_text
 from .wording import as_typed, said
 
@@ -142,6 +143,8 @@ def solve(options: ReconstructSettings, setup: Setup, folder: OutputFolder) -> R
     """The run itself, under the live display; what is "auto" is chosen before. Interrupted, it has that status."""
     goes_on = options.resume is not None
     if setup.solver.chooses and not goes_on:
+        if not options.quiet:
+            print(_forecast(options, setup.problem), end="", flush=True)
         setup.solver.tune(progress=not options.quiet, method=options.tuning or "gcv")
     keeps: dict[str, Any] = {}
     settings = folder.path / SETTINGS
@@ -257,6 +260,12 @@ def solver_arguments(options: ReconstructSettings) -> dict[str, Any]:
     names = ("method", "prior", "order", "nonnegative", "precision", "device", "seed")
     always = {name: getattr(options, name) for name in names}
     return {name: value for name, value in given.items() if value is not None} | always
+
+
+def _forecast(options: ReconstructSettings, problem: Problem) -> str:
+    """How long the search before the run will take; nothing on a GPU."""
+    cost = make_forecast(planned(options.model_copy(update={"data_updates": 0}), problem), options.tuning or "gcv")
+    return "" if cost is None else f"τ or σ is chosen first: {cost.line()}\n"
 
 
 def _tell(options: ReconstructSettings, setup: Setup) -> None:

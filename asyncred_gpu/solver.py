@@ -274,6 +274,7 @@ class GpuAsyncRED:
                 by generalized cross-validation, without the truth. Or options of `GpuAsyncRED` for the trials alone.
         Raises:
             ValueError, TypeError: nothing is "auto", or options that can't be. TuningError: every trial diverged.
+            SearchInterrupted: Ctrl-C after the first trial, with the best so far; nothing is chosen for this solver.
         """
         if not self.chooses:
             raise ValueError('Neither tau nor sigma is "auto", so there is nothing to choose. Pass tau="auto".')

@@ -16,19 +16,20 @@ from .config.settings import ReconstructSettings, ScanSettings
 from .config.tuning import TuneSettings
 from .denoiser import load_denoiser
 from .devices import DeviceError
-from .exit_status import failed, refused
+from .exit_status import INTERRUPTED, ended, failed, refused
 from .experiments import Problem
 from .family import SHIPPED
 from .io import OutputFolder
-from .reconstruct import ct_problem, field_of_view, problem_name, warnings_of
+from .reconstruct import TAU_OF_A_SCAN, ct_problem, field_of_view, problem_name, warnings_of
 from .report import versions
 from .runtime.base import WorkerError
 from .solver import GpuAsyncRED
-from .tuning import Tuned, TuningError
+from .tuning import SearchInterrupted, Tuned, TuningError
+from .tuning.forecast import Forecast, make_forecast
 
-# What the search has in common with a reconstruction, and passes on to it.
-# A score so many times the best says next to nothing.
+# Scores within this factor of the best say next to nothing.
 AS_GOOD = 1.01
+# What the search has in common with a reconstruction, and passes on to it.
 PASSED_ON = ("nonnegative", "field_of_view", "workers", "block", "precision", "device", "seed", "denoiser")
 
 
@@ -42,12 +43,18 @@ def tune_scan(options: TuneSettings, words: Sequence[str]) -> int:
     with folder:
         try:
             problem = ct_problem(options, options.seed)
+            cost = forecast(options, problem)
+            short = "" if cost is None else cost.check(options.time_limit)
             solver = make_solver(options, problem)
             if not options.quiet:
-                center = f", rotation centre at detector {problem.center:.1f}"
-                print(f"{problem.title}{center}; a trial takes some 20 to 160 sweeps, the first one most")
-                print("".join(f"{line}\n" for line in warnings_of(problem, options)), end="", flush=True)
-            tuned = solver.tune(progress=not options.quiet, **search_options(options, problem))
+                print(f"{problem.title}, rotation centre at detector {problem.center:.1f}")
+                lines = [*warnings_of(problem, options), "" if cost is None else cost.line(), short]
+                print("".join(f"{line}\n" for line in lines if line), end="", flush=True)
+            interrupted = False
+            try:
+                tuned = solver.tune(progress=not options.quiet, **search_options(options, problem))
+            except SearchInterrupted as stopped:
+                tuned, interrupted = stopped.tuned, True
         except (TuningError, WorkerError) as error:
             return failed(error)
         except (OSError, ValueError, TypeError, MemoryError, DeviceError) as error:
@@ -58,15 +65,22 @@ def tune_scan(options: TuneSettings, words: Sequence[str]) -> int:
             chosen = f"--tau {tuned.tau:.4g}" + ("" if tuned.sigma is None else f" --sigma {tuned.sigma:g}")
             return failed(error, f" Not all could be written to {folder.path}; what was chosen: {chosen}.")
     if not options.quiet:
-        sigma = "" if tuned.sigma is None else f"σ = {tuned.sigma:g}, "
-        print(tuned.table())
-        print("\n".join([f"chosen by {tuned.method}: {sigma}τ = {tuned.tau:.4g}", *tuned.notes]))
-        if near := as_good(tuned):
-            print(near)
-        if len(tuned.trials) == 1:
-            print("warning: one pair was tried, so nothing was compared: allow more time, or more --search-sweeps")
+        tell(tuned)
         print(f"results in {folder.path}; next: asyncred reconstruct --config {folder.path / 'settings.yaml'}")
+    if interrupted:
+        return ended(f"interrupted: the best of what was tried so far is in {folder.path}.", INTERRUPTED)
     return 0
+
+
+def tell(tuned: Tuned) -> None:
+    """What was tried, and what was chosen."""
+    sigma = "" if tuned.sigma is None else f"σ = {tuned.sigma:g}, "
+    print(tuned.table(), tuned.legend(), sep="\n")
+    print("\n".join([f"chosen by {tuned.method}: {sigma}τ = {tuned.tau:.4g}", *tuned.notes]))
+    if near := as_good(tuned):
+        print(near)
+    if len(tuned.trials) == 1:
+        print("warning: one pair was tried, so nothing was compared: allow more time, or more --search-sweeps")
 
 
 def as_good(tuned: Tuned) -> str:
@@ -85,6 +99,20 @@ def as_good(tuned: Tuned) -> str:
 def make_solver(options: TuneSettings, problem: Problem) -> GpuAsyncRED:
     """One whose τ is to be chosen, and σ if the denoiser is shipped with several."""
     sigma: Any = "auto" if options.denoiser in SHIPPED else 5.0
+    denoiser = load_denoiser(options.denoiser, sigma=sigma)
+    return GpuAsyncRED(problem.operator(), denoiser, tau="auto", **of_the_solver(options))
+
+
+def forecast(options: TuneSettings, problem: Problem) -> Forecast | None:
+    """What trials take here."""
+    denoiser = load_denoiser(options.denoiser, sigma=5.0)
+    unprepared = problem.operator(normalize=False)
+    solver = GpuAsyncRED(unprepared, denoiser, TAU_OF_A_SCAN, data_updates=0, **of_the_solver(options))
+    return make_forecast(solver, options.tuning)
+
+
+def of_the_solver(options: TuneSettings) -> dict[str, Any]:
+    """Arguments of `GpuAsyncRED`."""
     chosen: dict[str, Any] = {
         "num_workers": options.workers,
         "block_shape": options.block,
@@ -94,7 +122,7 @@ def make_solver(options: TuneSettings, problem: Problem) -> GpuAsyncRED:
         "nonnegative": options.nonnegative,
         "field_of_view": field_of_view(options),
     }
-    return GpuAsyncRED(problem.operator(), load_denoiser(options.denoiser, sigma=sigma), tau="auto", **chosen)
+    return chosen
 
 
 def search_options(options: TuneSettings, problem: Problem) -> dict[str, Any]:
@@ -111,7 +139,7 @@ def search_options(options: TuneSettings, problem: Problem) -> dict[str, Any]:
 
 def write(folder: OutputFolder, options: TuneSettings, problem: Problem, tuned: Tuned, words: Sequence[str]) -> None:
     """The table, the figure, the best trial's image, and settings for a reconstruction."""
-    folder.write_text("tuning.md", f"# What was tried ({tuned.method})\n\n{tuned.table()}")
+    folder.write_text("tuning.md", f"# What was tried ({tuned.method})\n\n{tuned.table()}\n{tuned.legend()}")
     tuned.save_figure(folder.new_file("tuning.png"))
     start = folder.write_image("start.tif", np.asarray(tuned.image, np.float32))
     names = (*ScanSettings.model_fields, *PASSED_ON)

@@ -96,6 +96,15 @@ def one_line(text: str) -> str:
     return re.sub(r"\s*[\r\n\t]\s*", " ", text).strip()
 
 
+def duration(seconds: float) -> str:
+    """As exact as an estimate is."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
 def as_typed(text: str, renamed: Mapping[str, str] | None = None) -> str:
     """Arguments of Python as options."""
     options = {**OPTIONS, **(renamed or {})}

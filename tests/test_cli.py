@@ -15,7 +15,7 @@ import pytest
 import tifffile
 from matplotlib.image import imread
 
-from asyncred_gpu import contact_sheet, plan
+from asyncred_gpu import GpuAsyncRED, contact_sheet, plan
 from asyncred_gpu.cli.main import COMMANDS, main
 from asyncred_gpu.config.settings import ReconstructSettings
 from asyncred_gpu.contact_sheet import reconstructions, sheet, trial_centers
@@ -301,11 +301,39 @@ def test_what_tune_writes_is_what_reconstruct_takes(
 def test_tune_says_when_its_time_was_too_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     write_scan(tmp_path / "scan.h5", center=51.5)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("asyncred_gpu.tuning.trials.perf_counter", chain((0.0, 0.0, 0.0), repeat(9.0)).__next__)
-    assert main(["tune", "scan.h5", "--size", "64", "--time-limit", "5", "--quiet", "--output", "tuned"]) == 1
-    err = capsys.readouterr().err
-    assert err.startswith("error: --time-limit 5 was over before the first trial was: 0 of its 164 sweeps were made")
+    words = ["tune", "scan.h5", "--size", "64", "--quiet", "--output", "tuned", "--time-limit"]
+    assert main([*words, "0.01"]) == 2  # the stages of a block say so beforehand
+    assert "error: --time-limit 0.01 is over before the first trial is done" in capsys.readouterr().err
     assert not Path("tuned").exists()
+    monkeypatch.setattr("asyncred_gpu.tuning.trials.perf_counter", chain((0.0, 0.0, 0.0), repeat(99.0)).__next__)
+    assert main([*words, "90"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("error: --time-limit 90 was over before the first trial was: 0 of its 164 sweeps were made")
+    assert not Path("tuned").exists()
+
+
+def test_an_interrupted_tune_writes_the_best_so_far(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    write_scan(tmp_path / "scan.h5", center=51.5)
+    monkeypatch.chdir(tmp_path)
+    made: list[Any] = []
+    run = GpuAsyncRED.run
+
+    def few(solver: GpuAsyncRED, **options: Any) -> Any:
+        if len(made) == 11:  # the first trial has ten, of two reconstructions
+            raise KeyboardInterrupt
+        made.append(solver)
+        return run(solver, **options | {"max_sweeps": 1})
+
+    monkeypatch.setattr(GpuAsyncRED, "run", few)
+    words = ["tune", "scan.h5", "--size", "64", "--taus", "0.03,0.3", "--sigmas", "5", "--workers", "1"]
+    assert main([*words, "--output", "tuned"]) == 130
+    told = capsys.readouterr()
+    assert "interrupted: the best of what was tried so far is in tuned." in told.err
+    assert "Ctrl-C ended the search; the choice is the best of 1 trial." in told.out
+    assert json.loads(Path("tuned/run.json").read_text())["tau"] in (0.03, 0.3)
+    assert Path("tuned/settings.yaml").exists()
 
 
 def test_tune_refuses_before_it_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

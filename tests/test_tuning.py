@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,9 +17,18 @@ from torch import nn
 from asyncred_gpu import BlockCS, GpuAsyncRED, RadonCT, Status, gaussian_matrices, snr
 from asyncred_gpu.family import DenoiserFamily
 from asyncred_gpu.operators.radon import project
-from asyncred_gpu.tuning import Tuned, TuningError, estimate_noise, tune
-from asyncred_gpu.tuning.criteria import Discrepancy, GeneralizedCrossValidation, HeldOut, Reference, misfit
+from asyncred_gpu.tuning import SearchInterrupted, Tuned, TuningError, estimate_noise, tune
+from asyncred_gpu.tuning.costs import FIRST_SWEEPS, SWEEPS
+from asyncred_gpu.tuning.criteria import (
+    RECONSTRUCTIONS,
+    Discrepancy,
+    GeneralizedCrossValidation,
+    HeldOut,
+    Reference,
+    misfit,
+)
 from asyncred_gpu.tuning.display import TuningDisplay
+from asyncred_gpu.tuning.forecast import Forecast, make_forecast
 from asyncred_gpu.tuning.search import descend, everything, nearest, search
 from asyncred_gpu.tuning.trial import Score, Trial
 
@@ -370,10 +380,10 @@ class Clock:
     def __call__(self):
         return self.now
 
-    def run(self, solver, max_sweeps, x0, time_limit=None):
+    def run(self, solver, max_sweeps, x0, time_limit=None, callbacks=()):
         cost = next(self._seconds)
         done = max_sweeps if time_limit is None else min(max_sweeps, time_limit / cost)
-        result = RUN(solver, max_sweeps=max(done, 0.25), x0=x0)
+        result = RUN(solver, max_sweeps=max(done, 0.25), x0=x0, callbacks=callbacks)
         self.now += done * cost
         return result if done == max_sweeps else replace(result, status=Status.TIME_LIMIT)
 
@@ -413,6 +423,27 @@ def test_without_one_trial_in_time_there_is_no_choice(quick, monkeypatch):
         timed(Clock(1, 1), quick, monkeypatch, time_limit=12.0, x0="auto")
     with pytest.raises(TuningError, match=r"time_limit=0 was over .* Allow more at least"):
         timed(Clock(), quick, monkeypatch, time_limit=0.0)
+
+
+def test_an_interrupted_search_has_the_best_so_far(quick, monkeypatch):
+    done = []
+
+    def interrupted(solver, **arguments):
+        if len(done) == 5:  # in the third trial
+            raise KeyboardInterrupt
+        done.append(arguments)
+        return RUN(solver, **arguments)
+
+    monkeypatch.setattr(GpuAsyncRED, "run", interrupted)
+    with pytest.raises(SearchInterrupted, match="in the exception's `tuned`") as caught:
+        chosen("gcv", quick, first_sweeps=4, sweeps=2, x0="fbp")
+    tuned = caught.value.tuned
+    assert len(tuned.trials) == 2 and tuned.best in tuned.trials
+    assert "Ctrl-C ended the search; the choice is the best of 2 trials." in tuned.notes
+    done[:] = [None] * 5
+    with pytest.raises(KeyboardInterrupt) as caught:  # before there is anything to choose
+        chosen("gcv", quick, first_sweeps=4, sweeps=2, x0="fbp")
+    assert not isinstance(caught.value, SearchInterrupted)
 
 
 def test_tau_is_looked_for_on_the_scale_of_the_data_term(quick):
@@ -476,6 +507,11 @@ def test_the_table_and_the_figure_show_what_was_tried(quick, whole_grid, tmp_pat
     assert table.count("\n") == len(TAUS) + 2
     assert table.splitlines()[0] == "| τ | score | misfit | freedom | SNR, dB | sweeps | seconds |"
     assert f"| **{tuned.tau:.4g}** |" in table
+    legend = tuned.legend().splitlines()
+    assert [line.split(":")[0] for line in legend] == ["- score", "- misfit", "- freedom", "- sweeps"]
+    assert "the misfit's square over (1 − freedom)²; the least is chosen" in legend[0]
+    again = replace(tuned, trials=(*tuned.trials, replace(tuned.trials[0], again=True)))
+    assert again.legend().endswith("Of a pair tried again, from a better image, the last score is shown.\n")
     tuned.save_figure(tmp_path / "tuning.png")
     assert (tmp_path / "tuning.png").stat().st_size > 5000
     with pytest.raises(FileExistsError):
@@ -497,7 +533,82 @@ def test_progress_is_told_a_trial_at_a_time():
     console = Console(file=io.StringIO())
     with TuningDisplay(None, console, quiet=True) as display:
         display(Trial(None, 0.1, Score(3.0, 1.0), 20, 1.5))
+        display.under_way(3, 20)
     assert console.file.getvalue() == ""
+
+
+def test_the_best_one_tried_again_is_shown_with_its_last_score():
+    console = Console(file=io.StringIO(), width=150)
+    with TuningDisplay(None, console) as display:
+        display(Trial(5, 0.1, Score(3.0, 1.0), 20, 1.5))
+        display(Trial(5, 0.1, Score(3.5, 1.0), 20, 1.5, again=True))
+        display(Trial(5, 0.1, Score(math.inf, math.inf), 20, 1.5, again=True))
+    lines = console.file.getvalue().splitlines()
+    assert lines[1] == "trial 2: σ = 5, τ = 0.1: 3.5, again from a better image, 1.5 s; best σ = 5, τ = 0.1: 3.5"
+    assert lines[2].endswith("best σ = 5, τ = 0.1: 3.5")
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_progress_within_a_trial_is_told_now_and_then(terminal, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("asyncred_gpu.tuning.display.time", SimpleNamespace(monotonic=lambda: now[0]))
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=150)
+    with TuningDisplay(None, console) as display:
+        for second in range(70):
+            now[0] = 100.0 + second
+            display.under_way(second, 164)
+    said = console.file.getvalue()
+    if terminal:
+        assert "trial 1: sweep 69 of 164" in said
+    else:
+        assert said.splitlines() == ["trial 1: sweep 30 of 164, 30 s", "trial 1: sweep 60 of 164, 60 s"]
+
+
+def test_what_a_trial_has_done_grows_to_what_it_takes(quick, monkeypatch):
+    told = []
+    monkeypatch.setattr(TuningDisplay, "under_way", lambda display, sweeps, of: told.append((sweeps, of)))
+    chosen("gcv", quick, taus=(0.1,), max_sweeps=72, first_sweeps=4, sweeps=2)
+    sweeps = [done for done, _ in told]
+    assert {of for _, of in told} == {72.0}  # of two reconstructions, each of 4 after 8 with four stronger denoisers
+    assert sweeps == sorted(sweeps) and sweeps[-1] == 72.0
+
+
+# --- what a search costs -----------------------------------------------------------------------------------------
+
+
+def test_every_criterion_has_the_reconstructions_it_is_said_to_have():
+    image, operator = scan()
+    made = {
+        "gcv": GeneralizedCrossValidation(operator),
+        "held-out": HeldOut(operator),
+        "discrepancy": Discrepancy(operator, 1.0),
+        "reference": Reference(operator, image),
+    }
+    assert {name: len(criterion.jobs) for name, criterion in made.items()} == RECONSTRUCTIONS
+
+
+def test_the_forecast_is_in_the_sweeps_that_trials_take(quick):
+    _, operator = scan()
+    options = {name: value for name, value in quick.items() if name != "progress"}
+    forecast = make_forecast(GpuAsyncRED(operator, Smoother(), 0.1, data_updates=0, **options), "gcv")
+    usual = {"first_sweeps": FIRST_SWEEPS, "sweeps": SWEEPS}
+    first, later, *_ = chosen("gcv", quick, max_sweeps=204, **usual).trials
+    assert (forecast.first_sweeps, forecast.sweeps) == (first.sweeps, later.sweeps) == (164, 40)
+    assert 0 < forecast.each < forecast.first
+
+
+def test_a_limit_too_short_for_a_trial_is_refused_at_once():
+    forecast = Forecast(164, 40, 100.0, 25.0)
+    assert forecast.check(None) == forecast.check(125.0) == ""
+    assert "warning: in 80 s there is hardly more than one trial" in forecast.check(80.0)
+    with pytest.raises(
+        ValueError, match=r"time_limit=49 is over before the first trial .* Allow 280 s for a search, or leave it out"
+    ):
+        forecast.check(49.0)
+    assert forecast.line() == (
+        "the first trial takes 164 sweeps, about 100 s here, the others 40, about 25 s; the usual search, 8 to 20 "
+        "trials, 5 min to 10 min"
+    )
 
 
 @pytest.mark.parametrize(

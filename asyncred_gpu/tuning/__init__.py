@@ -2,8 +2,8 @@
 
 from .noise import estimate_noise
 from .trial import Score, Trial
-from .trials import TuningError
+from .trials import SearchInterrupted, TuningError
 from .tune import tune
 from .tuned import Tuned
 
-__all__ = ["Score", "Trial", "Tuned", "TuningError", "estimate_noise", "tune"]
+__all__ = ["Score", "SearchInterrupted", "Trial", "Tuned", "TuningError", "estimate_noise", "tune"]

@@ -33,6 +33,8 @@ SHARE_OF_DATA = 0.01
 # Every how many angles (or rows) are left out, and how many such sets are.
 FOLD = 8
 FOLDS = 2
+# Reconstructions of a trial, by the criterion's name.
+RECONSTRUCTIONS = {"gcv": 2, "held-out": FOLDS, "discrepancy": 1, "reference": 1}
 
 
 @runtime_checkable

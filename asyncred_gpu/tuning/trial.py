@@ -28,6 +28,7 @@ class Trial:
 
     sigma: the denoiser's, in grey levels of 255; None for a network that was given.
     sweeps, seconds: of all reconstructions the criterion needs.
+    again: the pair had been tried before, from an image that was further from its end; this score counts.
     """
 
     sigma: float | None
@@ -35,6 +36,7 @@ class Trial:
     score: Score
     sweeps: float
     seconds: float
+    again: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,12 @@ from typing import Any
 from torch import nn
 
 from ..arrays import as_numpy
-from ..result import Result, Status
+from ..result import Progress, Result, Status
 from ..runtime.spares import SpareWorkers
 from ..solver import GpuAsyncRED
 from ..warm_starts import FACTORS
 from ..warm_starts import SWEEPS as WARM_SWEEPS
+from .costs import trial_sweeps
 from .criteria import Criterion, Measured
 from .search import BudgetSpent
 from .trial import Score, State, Trial
@@ -27,6 +28,14 @@ MOST_ROUNDS, CONVERGED = 3, 0.1
 
 class TuningError(RuntimeError):
     """No trial gave an image, so nothing can be chosen."""
+
+
+class SearchInterrupted(KeyboardInterrupt):
+    """Ctrl-C during a search in which a trial was done: `tuned` is the best so far."""
+
+    def __init__(self, tuned: Tuned) -> None:
+        super().__init__("the search was interrupted; the best pair so far is in the exception's `tuned`")
+        self.tuned = tuned
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,9 @@ class Trials:
         callbacks: tuple[Callable[[Trial], None], ...],
         options: dict[str, Any],
         spares: SpareWorkers,
+        tell: Callable[[float, float], None],
     ) -> None:
+        """`callbacks` are called with every trial that is done, `tell` in one, with its sweeps so far and in all."""
         self._criterion = criterion
         self._networks = list(networks.items())
         self._taus = taus
@@ -73,6 +84,8 @@ class Trials:
         self._best_place = (0, 0)
         self._began = perf_counter()
         self._first_sweeps, self._sweeps_made = 0.0, 0.0  # what the first trial takes, and what is done of all
+        self._trial_sweeps, self._before_trial = 0.0, 0.0  # what this one takes, and what was done when it began
+        self._tell = tell
         self.trials: list[Trial] = []
         self.best: Trial | None = None
         self.notes: list[str] = []
@@ -96,10 +109,10 @@ class Trials:
 
     def _evaluate(self, sigma: int, tau: int, begin: State) -> float:
         cost = self._costs[1] if begin.images else self._costs[0]
-        warming = 0.0 if begin.images or not self._warm else len(FACTORS) * WARM_SWEEPS
-        sweeps = (warming + cost) * len(self._criterion.jobs)
+        sweeps = trial_sweeps(len(self._criterion.jobs), cost, self._warm and not begin.images)
         self._first_sweeps = self._first_sweeps or sweeps
         self._spend(sweeps)
+        self._trial_sweeps, self._before_trial = sweeps, self._sweeps_made
         began = perf_counter()
         level, network = self._networks[sigma]
         images = []
@@ -112,7 +125,8 @@ class Trials:
             self.notes += [note for note in result.notes if note not in self.notes]
             images.append(as_numpy(result.image, "image", 2))
         score = self._criterion.score(tuple(images)) if finite else Score(math.inf, math.inf)
-        trial = Trial(level, self._taus[tau], score, sweeps, perf_counter() - began)
+        tried_before = any((past.sigma, past.tau) == (level, self._taus[tau]) for past in self.trials)
+        trial = Trial(level, self._taus[tau], score, sweeps, perf_counter() - began, tried_before)
         self.trials.append(trial)
         self._last_state = State(tuple(images)) if finite else State(())
         again = self.best is not None and (self.best.sigma, self.best.tau) == (trial.sigma, trial.tau)
@@ -145,6 +159,11 @@ class Trials:
                 f"{100 * change:.0f} %. Pass more first_sweeps and sweeps, or x0=warm_start(…)."
             )
 
+    def ended_by(self, what: str) -> None:
+        """Note why not all was tried."""
+        tried = "trial" if len(self.trials) == 1 else "trials"
+        self.notes.append(f"{what} ended the search; the choice is the best of {len(self.trials)} {tried}.")
+
     def _spend(self, sweeps: float) -> None:
         spent = sum(trial.sweeps for trial in self.trials)
         seconds = perf_counter() - self._began
@@ -166,12 +185,17 @@ class Trials:
         if left <= 0:
             raise BudgetSpent("The time limit")
         limit = None if math.isinf(left) else left
-        result = self._solver(operator, network, tau, scale).run(max_sweeps=sweeps, time_limit=limit, x0=x0)
+        result = self._solver(operator, network, tau, scale).run(
+            max_sweeps=sweeps, time_limit=limit, x0=x0, callbacks=(self._committed,)
+        )
         done = result.history["sweep"]
         self._sweeps_made += float(done[-1]) if len(done) else 0.0
         if result.status is Status.TIME_LIMIT:
             raise BudgetSpent("The time limit")
         return result
+
+    def _committed(self, progress: Progress) -> None:
+        self._tell(self._sweeps_made - self._before_trial + progress.sweep, self._trial_sweeps)
 
     def _start(self, operator: Measured, network: nn.Module, tau: float) -> Any:
         """Where a first trial begins: x0, or "auto" after a few sweeps with stronger denoisers (warm_starts.py)."""

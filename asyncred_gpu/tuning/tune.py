@@ -28,20 +28,18 @@ from ..settings import (
     check_scale,
 )
 from ..solver import GpuAsyncRED, choose_scale
+from .costs import FIRST_SWEEPS, SWEEPS
 from .criteria import Criterion, Discrepancy, GeneralizedCrossValidation, HeldOut, Measured, Reference, Tunable
 from .display import TuningDisplay
 from .noise import estimate_noise
 from .search import BudgetSpent, everything, nearest, search
 from .trial import Trial
-from .trials import Budget, Trials
+from .trials import Budget, SearchInterrupted, Trials
 from .tuned import Tuned
 
 # Four a decade: beside the best one the SNR is within about 0.3 dB.
 TAUS = tuple(float(f"{10.0**power:.3g}") for power in np.arange(-3.0, 0.01, 0.25))
 TAU_TO_BEGIN = 0.05
-# The first trial begins at the operator's own start, the others at another trial's image. With 25 and 10 sweeps the
-# score still depends on the way: on a 256² retina it was least at τ = 0.03, with 50 and 20, or 120 and 60, at 0.06.
-FIRST_SWEEPS, SWEEPS = 50.0, 20.0
 
 
 def tune(
@@ -91,6 +89,7 @@ def tune(
     Raises:
         ValueError, TypeError: as of `GpuAsyncRED`; or a method without what it needs.
         TuningError: every trial diverged, or the time was over before the first was done.
+        SearchInterrupted: Ctrl-C, a KeyboardInterrupt with the best so far, if a trial was done.
     """
     if not isinstance(operator, Tunable):
         raise TypeError(
@@ -113,7 +112,8 @@ def tune(
     budget = Budget(_limit("max_sweeps", max_sweeps), _limit("time_limit", time_limit))
     costs = (check_number("first_sweeps", first_sweeps, 1.0), check_number("sweeps", sweeps, 1.0))
     with TuningDisplay(max_sweeps, quiet=not progress) as display, SpareWorkers() as spares:
-        trials = Trials(criterion, network, levels, scale, x0, costs, budget, (display, *callbacks), options, spares)
+        told: tuple[Callable[[Trial], None], ...] = (display, *callbacks)
+        trials = Trials(criterion, network, levels, scale, x0, costs, budget, told, options, spares, display.under_way)
         try:
             if exhaustive:
                 everything(trials.in_rows, trials.sigmas, levels, nearest(levels, TAU_TO_BEGIN * lipschitz))
@@ -121,8 +121,12 @@ def tune(
                 search(trials.near_the_best, trials.sigmas, levels, (0, nearest(levels, TAU_TO_BEGIN * lipschitz)))
                 trials.confirm()
         except BudgetSpent as spent:
-            tried = "trial" if len(trials.trials) == 1 else "trials"
-            trials.notes.append(f"{spent} ended the search; the choice is the best of {len(trials.trials)} {tried}.")
+            trials.ended_by(str(spent))
+        except KeyboardInterrupt:
+            if trials.best is None:
+                raise
+            trials.ended_by("Ctrl-C")
+            raise SearchInterrupted(trials.result(method, known)) from None
     return trials.result(method, known)
 
 

@@ -11,6 +11,17 @@ from torch import nn
 from ..blocks import FloatArray
 from .trial import Trial
 
+SCORES = {
+    "gcv": "the misfit's square over (1 − freedom)²",
+    "held-out": "mean square error of the prediction of what was left out",
+    "discrepancy": "|log(misfit² / noise²)|",
+    "reference": "−SNR in dB",
+}
+MEANINGS = {
+    "misfit": "root mean square of A x − y, with weights of W^½(A x − y); much below the noise, noise is reconstructed",
+    "freedom": "how much of a small change of y the prediction A x follows, 0 to 1; the larger τ, the less",
+    "sweeps": "of the trial's reconstructions together; the first trial of all has most",
+}
 COLUMNS = ("σ", "τ", "score", "misfit", "freedom", "SNR, dB", "sweeps", "seconds")
 
 
@@ -46,6 +57,15 @@ class Tuned:
             mark = "**" if trial is self.best else ""
             cells = (f"{mark}{_cell(trial, name)}{mark}" if _cell(trial, name) else "" for name in used)
             lines.append(f"| {' | '.join(cells)} |")
+        return "\n".join(lines) + "\n"
+
+    def legend(self) -> str:
+        """What the table's columns are, a line each."""
+        meanings = {"score": f"{SCORES[self.method]}; the least is chosen"} | MEANINGS
+        used = (name for name in meanings if any(_cell(trial, name) for trial in self.trials))
+        lines = [f"- {name}: {meanings[name]}." for name in used]
+        if any(trial.again for trial in self.trials):
+            lines.append("- Of a pair tried again, from a better image, the last score is shown.")
         return "\n".join(lines) + "\n"
 
     def save_figure(self, path: str | Path) -> None:
