@@ -35,6 +35,7 @@ from .keeping import Keeper, Keeping, check_settings, pause_after
 from .method import Method
 from .monitor import Monitor, StepGuard
 from .operators.base import BlockOperator
+from .operators.radon import RadonCT
 from .precision import choose_precision, resolve_precision
 from .preconditioner import Filter, Preconditioning, sharing
 from .red import Step, StepConstants, step_length
@@ -486,7 +487,8 @@ class GpuAsyncRED:
         image = self.operator.start(x0) if isinstance(x0, str) else check_image("x0", x0, self.operator.image_shape)
         recorded = None if schedule is None else float(schedule.settings["intensity_scale"])
         scale = choose_scale(self.intensity_scale if recorded is None else recorded, image, self.operator)
-        notes = outside_notes(image, self.mask)
+        doubts = self.operator.doubts() if isinstance(self.operator, RadonCT) else ()
+        notes = (*doubts, *outside_notes(image, self.mask))
         if self.mask is not None:
             image = image * self.mask
         if self.nonnegative:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -43,13 +44,13 @@ def tune_scan(options: TuneSettings, words: Sequence[str]) -> int:
     with folder:
         try:
             problem = ct_problem(options, options.seed)
-            cost = forecast(options, problem)
-            short = "" if cost is None else cost.check(options.time_limit)
             solver = make_solver(options, problem)
-            if not options.quiet:
-                print(f"{problem.title}, rotation centre at detector {problem.center:.1f}")
-                lines = [*warnings_of(problem, options), "" if cost is None else cost.line(), short]
-                print("".join(f"{line}\n" for line in lines if line), end="", flush=True)
+            say = partial(print, flush=True) if not options.quiet else no_words
+            say(f"{problem.title}, rotation centre at detector {problem.center:.1f}")
+            for line in warnings_of(problem, options):
+                say(line)
+            if (cost := forecast(options, problem)) is not None:
+                say("\n".join(line for line in (cost.check(options.time_limit), cost.line()) if line))
             interrupted = False
             try:
                 tuned = solver.tune(progress=not options.quiet, **search_options(options, problem))
@@ -70,6 +71,10 @@ def tune_scan(options: TuneSettings, words: Sequence[str]) -> int:
     if interrupted:
         return ended(f"interrupted: the best of what was tried so far is in {folder.path}.", INTERRUPTED)
     return 0
+
+
+def no_words(line: str) -> None:
+    """Of --quiet."""
 
 
 def tell(tuned: Tuned) -> None:

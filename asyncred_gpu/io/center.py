@@ -25,6 +25,11 @@ LARGEST_GAP = math.radians(10)
 # The wedge belongs to a sample of this radius, as a share of half the detector. What lies further out leaks into
 # the metric by about the same amount for every trial.
 WEDGE_RADIUS = 0.5
+# For a first look: angles, and bins of the detector; trials in detectors beside the middle; how much lower the metric
+# must be elsewhere, since noise raises it everywhere; and from how many detectors on it matters.
+LOOKED_AT = (90, 128)
+NEAR = np.array([-1.5, 1.5])
+PLAINLY, OFF = 0.9, 1.0
 # Rings are columns of the sinogram: they fill the lowest angular frequencies, which say little about the centre.
 SKIPPED_FREQUENCIES = 2
 
@@ -59,6 +64,44 @@ def estimate_center(sinogram: ArrayLike, angles: ArrayLike) -> float:
             "one lies outside, or nothing in the sinogram shows it. Pass center= as a number."
         )
     return round(float(best), 4)
+
+
+def better_center(sinogram: ArrayLike, angles: ArrayLike) -> float | None:
+    """The centre, where the detector's middle is plainly another; None if it isn't, or if nothing tells.
+
+    Tenths of a second where the middle is right, since 90 angles at most are looked at; else the time of
+    `estimate_center`. On sinograms of 22 photographs and phantoms, 30 to 180 angles of 363 detectors with up to 2 %
+    noise, a right middle was doubted in none of 198; of those 3 detectors off, with 2 % noise, 5 of 66 weren't noticed,
+    of those 9 off none.
+
+    Args:
+        sinogram: (angles, detectors) line integrals. angles: (angles,) radians.
+    """
+    try:
+        values, theta = _checked(sinogram, angles)
+        every = max(1, len(theta) // LOOKED_AT[0])
+        half_turn = _half_turn(values[::every], theta[::every])
+    except ValueError:
+        return None
+    detectors = half_turn.shape[1]
+    middle = (detectors - 1) / 2
+    binning = math.ceil(detectors / LOOKED_AT[1])
+    binned = _binned(half_turn, binning)
+    center = (binned.shape[1] - 1) / 2
+    anywhere = np.arange(-(binned.shape[1] // 4), binned.shape[1] // 4 + 1) + center
+    if not _plainly_better(binned, anywhere, center) and not _plainly_better(half_turn, middle + NEAR, middle):
+        return None
+    try:
+        found = estimate_center(values, theta)
+    except ValueError:
+        return None
+    return found if abs(found - middle) >= OFF else None
+
+
+def _plainly_better(half_turn: Float, trials: Float, center: float) -> bool:
+    mask = _outside_wedge(2 * half_turn.shape[0], half_turn.shape[1])
+    least = min(_leak(half_turn, float(trial), mask) for trial in trials)
+    return least < PLAINLY * _leak(half_turn, center, mask)
 
 
 def _best_center(half_turn: Float, low: float, high: float, step: float) -> float:

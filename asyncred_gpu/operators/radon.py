@@ -25,6 +25,7 @@ from .astra_rays import astra_rays, from_astra
 from .base import WindowProjector
 from .checks import check_projector, check_shape, check_weights
 from .device import DeviceNeeds, DeviceOperator, Scene
+from .doubts import doubts_about_center, doubts_about_values
 from .footprint import Footprint, block_footprints
 from .geometry import FanGeometry, Float64Array, Geometry, ParallelGeometry, centre_of
 from .joseph import JosephProjector, Scratch
@@ -59,8 +60,8 @@ class RadonCT:
         image_shape: (rows, cols) of unit pixels, centred on the rotation axis.
         detector_spacing: distance of two detectors, in pixels; of a fan beam on the detector, not on the axis. One
             number, or (angles,).
-        center: detector coordinate of the rotation axis, in detectors; None: (detectors − 1)/2. One number, or
-            (angles,), where projections are shifted.
+        center: detector coordinate of the rotation axis, in detectors; None: (detectors − 1)/2, and a run's notes say
+            if that plainly isn't it. One number, or (angles,), where projections are shifted.
         weights: statistical weights of the rays, (angles, detectors) ≥ 0, or None for 1.
         projector: "joseph" (ours, compiled once by the machine's C++ compiler), "astra" (ASTRA's `linear` on the CPU),
             or "auto": "joseph" where there is a compiler, else "astra". The attribute `projector` says which it is.
@@ -101,6 +102,7 @@ class RadonCT:
         beam = (detector_spacing, center, detector_tilt, source_distance, detector_distance)
         geometry = scan_geometry(image_shape, angles, (len(values), values.shape[1]), *beam)
         self._take(sinogram, values, geometry, weights, projector, normalize)
+        self._middle_taken = center is None and isinstance(geometry, ParallelGeometry)
 
     @classmethod
     def from_astra(
@@ -150,6 +152,8 @@ class RadonCT:
         self._astra_on_device = projector == "astra"  # "auto" may have taken ASTRA for want of a compiler
         self.normalize = normalize
         self._whole: WholeImage | None = None
+        self._middle_taken = False  # for want of a centre
+        self._doubts: dict[str, tuple[str, ...]] = {}  # of these measurements, shared between block grids
         self._constants: dict[Any, float] = {}  # Lipschitz constants of the raw operator, shared between block grids
         # Constants of the whole operator are computed on these blocks, so that they never differ in their last bits.
         self._default_grid = BlockGrid(self.geometry.image_shape, choose_block_shape(self.geometry.image_shape))
@@ -170,6 +174,19 @@ class RadonCT:
         other._set_grid(grid)
         return other
 
+    def doubts(self) -> tuple[str, ...]:
+        """What in the measurements looks like a mistake, in sentences, which a run's notes repeat; looked for once.
+
+        Counts or transmissions instead of line integrals; and, where no centre was given, that the middle isn't it
+        (where all rays count, since what dead detectors measured turns about nothing).
+        """
+        if "found" not in self._doubts:
+            found = doubts_about_values(self.sinogram)
+            if not found and self._middle_taken and (self.weights is None or self.weights.all()):
+                found = doubts_about_center(self.sinogram, self.geometry.angles)
+            self._doubts["found"] = found
+        return self._doubts["found"]
+
     def with_measurements(self, sinogram: Any) -> Self:
         """The same scan with another sinogram, (angles, detectors): what was computed of the geometry is kept.
 
@@ -183,7 +200,7 @@ class RadonCT:
                 "that shape, or make another RadonCT."
             )
         other = self.with_blocks(self.grid)
-        other.sinogram, other._convert = values, converter_like(sinogram)
+        other.sinogram, other._convert, other._doubts = values, converter_like(sinogram), {}
         return other
 
     def restricted(self, indices: IndexArray) -> Self:
