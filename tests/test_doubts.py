@@ -60,7 +60,9 @@ def scan(sinogram, angles=ANGLES, **geometry):
 
 
 def test_a_run_says_that_the_middle_is_not_the_centre(one_process):
-    notes = GpuAsyncRED(scan(line_integrals(60.0)), LinearResidual(), tau=0.1, device="cpu").run(max_sweeps=1).notes
+    solver = GpuAsyncRED(scan(line_integrals(60.0)), LinearResidual(), tau=0.1, device="cpu")
+    with pytest.warns(UserWarning, match="but the sinogram turns about 60.0"):
+        notes = solver.run(max_sweeps=1).notes
     assert (
         "center=None takes the detector's middle, 68, but the sinogram turns about 60.0: pass center=60.0" in notes[0]
     )
@@ -70,11 +72,13 @@ def test_a_run_says_that_the_middle_is_not_the_centre(one_process):
 
 def test_a_centre_is_doubted_only_where_it_was_not_given():
     sinogram = line_integrals(60.0)
-    assert scan(sinogram).doubts() != ()
+    with pytest.warns(UserWarning, match="turns about 60.0"):
+        assert scan(sinogram).doubts() != ()
     assert scan(sinogram, center=MIDDLE).doubts() == ()
     assert scan(sinogram, source_distance=5000.0, detector_distance=500.0).doubts() == ()
     dead = np.ones_like(sinogram)
-    assert scan(sinogram, weights=dead).doubts() != ()
+    with pytest.warns(UserWarning, match="turns about 60.0"):
+        assert scan(sinogram, weights=dead).doubts() != ()
     dead[:, 5] = 0
     assert scan(sinogram, weights=dead).doubts() == ()
 
@@ -105,7 +109,8 @@ def test_line_integrals_are_not_doubted():
 @pytest.mark.parametrize("kind", ["uint16", "float32"])
 def test_counts_are_seen(kind):
     counts = np.random.default_rng(0).poisson(40_000 * np.exp(-line_integrals())).astype(kind)
-    (doubt,) = scan(counts).doubts()
+    with pytest.warns(UserWarning, match="counts"):
+        (doubt,) = scan(counts).doubts()
     assert "The sinogram holds whole numbers, half of them above" in doubt and doubt.endswith("(white − dark)).")
 
 
@@ -113,5 +118,6 @@ def test_counts_are_seen(kind):
 def test_transmissions_are_seen(noise):
     transmissions = np.exp(-line_integrals())
     transmissions += noise * np.random.default_rng(0).standard_normal(transmissions.shape)
-    (doubt,) = scan(transmissions.astype(np.float32)).doubts()
+    with pytest.warns(UserWarning, match="transmissions"):
+        (doubt,) = scan(transmissions.astype(np.float32)).doubts()
     assert "about 1 at both ends of the detector and less in between: transmissions?" in doubt

@@ -6,6 +6,7 @@ import io
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -70,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(words: list[str]) -> int:
     if not words:  # of which click would leave the process
         words = ["--help"]
+    warnings.filterwarnings("ignore", "The sinogram")  # of which the commands have words of their own (plausible.py)
     help = f"asyncred {words[0]} --help" if words[0] in COMMANDS else "asyncred --help"
     try:
         status = group.main(words, prog_name="asyncred", standalone_mode=False, obj=tuple(words))

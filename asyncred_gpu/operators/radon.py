@@ -8,6 +8,7 @@ Source: Joseph, IEEE TMI 1982; van Aarle et al., Optics Express 2016 (ASTRA).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
@@ -175,7 +176,7 @@ class RadonCT:
         return other
 
     def doubts(self) -> tuple[str, ...]:
-        """What in the measurements looks like a mistake, in sentences, which a run's notes repeat; looked for once.
+        """What in the measurements looks like a mistake, in sentences; looked for once, with a UserWarning each.
 
         Counts or transmissions instead of line integrals; and, where no centre was given, that the middle isn't it
         (where all rays count, since what dead detectors measured turns about nothing).
@@ -185,6 +186,8 @@ class RadonCT:
             if not found and self._middle_taken and (self.weights is None or self.weights.all()):
                 found = doubts_about_center(self.sinogram, self.geometry.angles)
             self._doubts["found"] = found
+            for doubt in found:
+                warnings.warn(doubt, stacklevel=2)
         return self._doubts["found"]
 
     def with_measurements(self, sinogram: Any) -> Self:
