@@ -72,9 +72,9 @@ def _check_changes(given: ReconstructSettings, changeable: tuple[str, ...]) -> N
         )
 
 
-def how_to_go_on(folder: Path) -> str:
+def how_to_go_on(folder: Path, what: str = "go on") -> str:
     """For the end of a message."""
-    return f" To go on: asyncred reconstruct --resume {shlex.quote(str(folder))}"
+    return f" To {what}: asyncred reconstruct --resume {shlex.quote(str(folder))}"
 
 
 def make_room(folder: Path) -> None:

@@ -21,7 +21,7 @@ from .devices import DeviceError
 from .display import RunDisplay
 from .exit_status import FAILED, INTERRUPTED, ended, failed, refused
 from .experiments import Problem, retina_problem, slice_problem
-from .going_on import CHECKPOINT, SETTINGS, going_on, how_to_go_on, make_room
+from .going_on import CHECKPOINT, SETTINGS, going_on, how_to_go_on, make_room, stopped_at_once
 from .interrupts import RunInterrupted
 from .io import OutputFolder, Reading, open_projections
 from .io.images import read_image
@@ -85,6 +85,10 @@ def reconstruct(options: ReconstructSettings, words: Sequence[str]) -> int:
             return refused(error)
         except (WorkerError, TuningError, MemoryError, OSError) as error:
             return failed(error, _how_to_go_on(folder))
+        except KeyboardInterrupt:
+            if not (folder.path / SETTINGS).exists():
+                raise
+            return ended(f"interrupted before there was an image.{_how_to_go_on(folder)}", INTERRUPTED)
         try:
             make_room(folder.path)
             summary = write_report(folder, setup, result)
@@ -113,7 +117,11 @@ def _begun(options: ReconstructSettings) -> tuple[ReconstructSettings, OutputFol
 
 
 def _how_to_go_on(folder: OutputFolder) -> str:
-    return how_to_go_on(folder.path) if (folder.path / CHECKPOINT).exists() else ""
+    """Nothing for a run that keeps no checkpoints."""
+    if (folder.path / CHECKPOINT).exists():
+        return how_to_go_on(folder.path)
+    anew = (folder.path / SETTINGS).exists() and stopped_at_once(folder.path)
+    return how_to_go_on(folder.path, "begin anew with its settings") if anew else ""
 
 
 def prepare(options: ReconstructSettings, words: Sequence[str]) -> Setup:

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from asyncred_gpu import GpuAsyncRED
 from asyncred_gpu.cli.main import main as asyncred
 from asyncred_gpu.models import save_weights
 
@@ -236,3 +237,26 @@ def test_a_run_stopped_before_its_first_checkpoint_begins_anew(kept: Path, capsy
     (kept / "checkpoint").unlink(missing_ok=True)
     assert main(["--resume", "run", "--quiet"]) == 2
     assert "run has no checkpoint: the run has ended" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+@pytest.mark.usefixtures("one_process")
+def test_interrupted_before_its_first_checkpoint_it_says_how_it_can_be_done(
+    keeps: bool, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def interrupt(solver: GpuAsyncRED, **options: Any) -> Any:
+        raise KeyboardInterrupt
+
+    place_of_it = OPTIONS.index("--checkpoint-every")
+    options = OPTIONS if keeps else OPTIONS[:place_of_it] + OPTIONS[place_of_it + 2 :]
+    with monkeypatch.context() as patch:
+        patch.setattr(GpuAsyncRED, "run", interrupt)
+        assert main([*options, "--output", "run", "--quiet"]) == 130
+    err = capsys.readouterr().err
+    if keeps:
+        anew = "To begin anew with its settings: asyncred reconstruct --resume run"
+        assert err == f"interrupted before there was an image. {anew}\n"
+        assert main(["--resume", "run", "--sweeps", "1", "--quiet"]) == 0
+    else:
+        assert err == "interrupted: the workers have ended; what was written before stays.\n"
+        assert not Path("run").exists()
