@@ -21,10 +21,21 @@ from .io.output import plain
 Image = NDArray[np.float32]
 
 MOST_PIXELS, MOST_POINTS, MOST_UPDATES = 1024, 2000, 20_000
-PERCENTILES = (0.5, 99.5)
+# Grey levels at first: all but the rarest pixels, and a little room, as in figures.py.
+PERCENTILES, ROOM = (0.2, 99.8), 0.05
 # An error is shown between ± the width of the grey levels over this.
 ERROR_GAIN = 5.0
 CURVES = (("snr", "SNR, dB", False), ("residual", "‖G‖²/‖G₀‖²", True), ("staleness", "staleness, commits", False))
+# What a run's settings call too shortly for a table.
+LABELS = {
+    "blur": "blur of FBP before them, pixels",
+    "centered": "data updates go along with the denoiser's answer",
+    "denoiser": "denoiser, and its checksum",
+    "fit": "conjugate gradients before the first sweep",
+    "measurements": "checksum of the measurements",
+    "preconditioned": "curvature taken out of a step, times",
+    "start": "checksum of the start image",
+}
 PARTS = {"UPLOT_CSS": "uPlot.min.css", "CSS": "report.css", "UPLOT_JS": "uPlot.iife.min.js", "JS": "report.js"}
 
 
@@ -67,6 +78,7 @@ def _data(told: Told) -> dict[str, Any]:
     images = {name: binned(image, binning) for name, image in shown.items()}
     newest = list(images.values())[0 if len(images) == 1 else 1]
     black, white = (float(value) for value in np.percentile(newest, PERCENTILES))
+    black, white = black - ROOM * (white - black), white + ROOM * (white - black)
     low, high = (float(getattr(newest, name)()) for name in ("min", "max"))
     packed = [_packed(name, image, error=False) for name, image in images.items()]
     if told.reference is not None:
@@ -90,8 +102,15 @@ def _data(told: Told) -> dict[str, Any]:
             {"name": name, "title": title, "log": log} for name, title, log in CURVES if _drawable(told.history, name)
         ],
         "timeline": None if told.timeline is None or not len(told.timeline["worker"]) else _lanes(told.timeline),
-        "settings": told.settings,
+        "settings": _shown(told.settings),
     }
+
+
+def _shown(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """For a table: without what isn't set, and in words."""
+    set_ = {name: value for name, value in settings.items() if value is not None and value not in ((), [], {})}
+    nested = {name: _shown(value) if isinstance(value, Mapping) else value for name, value in set_.items()}
+    return {LABELS.get(name, name): value for name, value in nested.items() if value != {}}
 
 
 def binned(image: Image, binning: int) -> Image:

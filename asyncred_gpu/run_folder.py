@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from .html_report import Image, Told
 from .io.images import read_image
+from .result import Status
 
 # Columns without which there is nothing to draw.
 HISTORY = ("sweep",)
@@ -91,11 +92,18 @@ def summary_of(record: Mapping[str, Any]) -> str:
     """How it ended, in a line."""
     result = record.get("result", {})
     parts = [f"{result.get('sweeps', 0):.4g} sweeps in {result.get('seconds', {}).get('run', 0):.1f} s"]
-    parts.append(str(result.get("status", "")))
+    if (residual := result.get("residual")) is not None:
+        parts.append(f"‖G‖²/‖G₀‖² {residual:.1e}")
+    parts.append(_how_it_ended(str(result.get("status", ""))))
     for name, scores in result.get("scores", {}).items():
         said = [f"{key.removesuffix('_db').replace('_', ' ')} {value:.4g}" for key, value in scores.items()]
         parts += [f"{name}: {', '.join(said)}"] if said else []
     return " · ".join(parts)
+
+
+def _how_it_ended(status: str) -> str:
+    """In words, of a status that is known."""
+    return Status[status].explanation.split(";")[0].rstrip(".") if status in Status.__members__ else status
 
 
 def _summary(path: Path, record: Mapping[str, Any]) -> str:

@@ -102,6 +102,24 @@ def test_without_a_reference_or_a_timeline(monkeypatch: pytest.MonkeyPatch) -> N
     assert data["timeline"] is None and [curve["name"] for curve in data["curves"]] == ["residual", "staleness"]
 
 
+def test_what_is_not_set_is_not_listed() -> None:
+    settings = {"a": None, "b": 0, "c": {}, "d": [], "e": {"f": None}, "g": {"h": False, "fit": 6}, "i": [1]}
+    assert data_of(page(told(settings=settings)))["settings"] == {
+        "b": 0,
+        "g": {"h": False, "conjugate gradients before the first sweep": 6},
+        "i": [1],
+    }
+
+
+def test_the_first_grey_levels_leave_the_brightest_part_its_detail() -> None:
+    """One pixel of a hundred is bright, as the enamel of a tooth is, and not all alike."""
+    image = np.zeros((50, 40), np.float32)
+    image.flat[:20] = np.linspace(1, 1.2, 20)
+    data = data_of(page(told(images={"Async-RED": image}, reference=None)))
+    assert (image < data["white"]).mean() > 0.998
+    assert data["black"] < 0 < data["white"] < 1.5
+
+
 def test_a_run_writes_it_and_the_command_makes_it_again(tmp_path: Path, one_process: None, capsys: Any) -> None:
     run = tmp_path / "run"
     words = ["--size", "48", "--angles", "20", "--sweeps", "2", "--workers", "2", "--method", "paper", "--quiet"]
@@ -109,7 +127,11 @@ def test_a_run_writes_it_and_the_command_makes_it_again(tmp_path: Path, one_proc
     text = (run / "report.html").read_text()
     data = data_of(text)
     assert data["title"] == "Retina, 48 × 48 from 20 angles × 68 detectors, 70 dB"
-    assert "2 sweeps in" in data["summary"] and "MAX_SWEEPS" in data["summary"]
+    assert data["summary"].startswith("2 sweeps in ") and "‖G‖²/‖G₀‖² " in data["summary"]
+    assert "The number of sweeps asked for was done" in data["summary"]
+    solver = data["settings"]["solver"]
+    assert solver["momentum"] == 0 and "prior" not in solver and "minibatch" not in solver  # None
+    assert "denoiser, and its checksum" in solver and "notes" not in data["settings"]["result"]
     image = tifffile.imread(run / "reconstruction.tif")
     np.testing.assert_allclose(unpacked(data["images"][1], (48, 48)), image, atol=1e-4)
     timeline = read_columns(run / "timeline.csv")
