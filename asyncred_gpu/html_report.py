@@ -21,16 +21,17 @@ from .io.output import plain
 Image = NDArray[np.float32]
 
 MOST_PIXELS, MOST_POINTS, MOST_UPDATES = 1024, 2000, 20_000
-# Grey levels at first: all but the rarest pixels, and a little room, as in figures.py.
+# Grey levels at first: all but the rarest pixels, and a little room for the brightest.
 PERCENTILES, ROOM = (0.2, 99.8), 0.05
 # An error is shown between ± the width of the grey levels over this.
 ERROR_GAIN = 5.0
 CURVES = (("snr", "SNR, dB", False), ("residual", "‖G‖²/‖G₀‖²", True), ("staleness", "staleness, commits", False))
-# What a run's settings call too shortly for a table.
+# What the solver's settings call too shortly for a table.
 LABELS = {
     "blur": "blur of FBP before them, pixels",
     "centered": "data updates go along with the denoiser's answer",
     "denoiser": "denoiser, and its checksum",
+    "field_of_view": "checksum of the field of view",
     "fit": "conjugate gradients before the first sweep",
     "measurements": "checksum of the measurements",
     "preconditioned": "curvature taken out of a step, times",
@@ -78,7 +79,7 @@ def _data(told: Told) -> dict[str, Any]:
     images = {name: binned(image, binning) for name, image in shown.items()}
     newest = list(images.values())[0 if len(images) == 1 else 1]
     black, white = (float(value) for value in np.percentile(newest, PERCENTILES))
-    black, white = black - ROOM * (white - black), white + ROOM * (white - black)
+    white += ROOM * (white - black)
     low, high = (float(getattr(newest, name)()) for name in ("min", "max"))
     packed = [_packed(name, image, error=False) for name, image in images.items()]
     if told.reference is not None:
@@ -108,9 +109,11 @@ def _data(told: Told) -> dict[str, Any]:
 
 def _shown(settings: Mapping[str, Any]) -> dict[str, Any]:
     """For a table: without what isn't set, and in words."""
-    set_ = {name: value for name, value in settings.items() if value is not None and value not in ((), [], {})}
-    nested = {name: _shown(value) if isinstance(value, Mapping) else value for name, value in set_.items()}
-    return {LABELS.get(name, name): value for name, value in nested.items() if value != {}}
+    kept = {name: value for name, value in settings.items() if value is not None and value not in ((), [], {})}
+    nested = {name: _shown(value) if isinstance(value, Mapping) else value for name, value in kept.items()}
+    if isinstance(solver := nested.get("solver"), dict):
+        nested["solver"] = {LABELS.get(name, name): value for name, value in solver.items()}
+    return {name: value for name, value in nested.items() if value != {}}
 
 
 def binned(image: Image, binning: int) -> Image:
