@@ -6,7 +6,7 @@
 # make wheel    build the wheel into dist/
 # make clean    remove what the others built, except outputs/, checkpoints/ and the environment
 #
-# Each makes the virtual environment it needs, in VENV.
+# Each makes the virtual environment it needs, in VENV: run and train without what only development takes.
 VENV ?= .venv
 ARGS ?=
 JOBS ?= auto
@@ -14,7 +14,7 @@ PYTHON_OF_VENV = $(VENV)/bin/python
 
 .PHONY: run test lint train docs wheel clean
 
-run: $(VENV)/.ready
+run: $(VENV)/.installed
 	$(VENV)/bin/asyncred reconstruct $(ARGS)
 
 test: $(VENV)/.ready
@@ -25,7 +25,7 @@ lint: $(VENV)/.ready
 	$(PYTHON_OF_VENV) -m ruff format --check
 	scripts/typecheck.sh $(VENV)
 
-train: $(VENV)/.ready
+train: $(VENV)/.installed
 	$(VENV)/bin/asyncred train --output models/weights $(ARGS)
 
 docs: $(VENV)/.ready
@@ -38,6 +38,9 @@ wheel: $(VENV)/.ready
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
 	find asyncred_gpu kernels models scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.installed: pyproject.toml setup.cfg scripts/make_env.sh
+	scripts/make_env.sh $(VENV)
 
 $(VENV)/.ready: pyproject.toml setup.cfg scripts/make_env.sh
 	scripts/make_env.sh $(VENV) dev

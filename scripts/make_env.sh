@@ -70,4 +70,5 @@ pip install --editable "$root${extras:+[$extras]}"
 import pathlib, sys, sysconfig
 pathlib.Path(sysconfig.get_paths()["purelib"], "asyncred_gpu_checkout.pth").write_text(sys.argv[1] + "\n")
 PYTHON
-touch "$venv/.ready"
+touch "$venv/.installed"
+[[ ",$extras," != *,dev,* ]] || touch "$venv/.ready"
