@@ -20,6 +20,8 @@ from .settings import check_image
 from .solver import GpuAsyncRED
 from .wording import duration
 
+# Files aren't asked for a beam's distances, so it is said.
+PARALLEL = "parallel; a fan's takes --source-distance and --detector-distance"
 # Angles as evenly spaced as this, as a share of their step, are said to be.
 EVEN = 0.01
 
@@ -97,8 +99,8 @@ def problem_lines(problem: Problem) -> list[str]:
     """What would be reconstructed."""
     facts, (rows, cols) = problem.facts, problem.image_shape
     lines = [problem.title]
-    if problem.measured.beam.title:
-        lines.append(f"  beam         {problem.measured.beam.title}")
+    if problem.measured.beam.title or "input" in facts:
+        lines.append(f"  beam         {problem.measured.beam.title or PARALLEL}")
     estimated = ", estimated" if facts.get("center_estimated") else _would_be_estimated(problem)
     middle = (problem.measured.sinogram.shape[1] - 1) / 2
     lines.append(f"  centre       detector {problem.center:.1f}{estimated}; the detector's middle is {middle:g}")

@@ -56,6 +56,7 @@ def test_check_says_what_a_scan_holds_and_what_it_would_take(tmp_path: Path, cap
     assert "64 × 1 rows × 96 detectors, float64, as counts" in out
     assert "white fields 2, dark fields 2" in out
     assert "0° to 177.2°, 2.812° apart" in out
+    assert "beam         parallel; a fan's takes --source-distance and --detector-distance" in out
     center = re.search(r"centre +detector ([\d.]+), estimated; the detector's middle is 47.5", out)
     assert center is not None and abs(float(center[1]) - 51.5) <= 0.5
     assert "64 views, where FBP would want 101 (π/2 × 64)" in out
