@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..whole_file import write_text
 from .aims import Verdict, judge
 from .sections import FAILED, Outcome, Say, last_line
 
@@ -52,9 +52,7 @@ class ReportFiles:
     def write(self, report: Mapping[str, Any], text: str) -> None:
         """Both files, each in one step: a killed run leaves the last whole ones."""
         for suffix, content in ((".json", to_json(report)), (".md", text)):
-            partial = self.path(f"{suffix}.partial")
-            partial.write_text(content, encoding="utf-8")
-            os.replace(partial, self.path(suffix))
+            write_text(self.path(suffix), content)
 
 
 def files_for(folder: Path, machine: str) -> ReportFiles:
