@@ -19,7 +19,7 @@ from .buffer import DoubleBuffer, Slots
 from .launches import LOOK_SECONDS, Launches
 from .monitor import MOST_SHRINKS, Monitor, StepGuard
 from .red import Moved, Step
-from .result import Progress, Status
+from .result import Float64Array, Progress, Status
 from .runtime.base import Computed, Event, Lost, Published, Read, Runtime, Started, WorkerError
 from .scheduler import Scheduler, Ticket
 from .task import Task
@@ -31,6 +31,9 @@ MOST_REPLACEMENTS = 3
 
 # Of blocks that go along with their centers: what data updates leave undone may grow from sweep to sweep.
 TOO_SMALL_TAU = " A tau that is too small for the data updates may do that: pass a larger tau, or more data_updates."
+
+# ‖G‖² that ends so many times above its least, and above this share of its start, is no swing.
+ENDED_ABOVE, ENDED_AT_LEAST = 4.0, 1e-2
 
 Plan = Callable[[Ticket], tuple[Step, int]]
 Subset = Callable[[int], IndexArray | None]
@@ -322,6 +325,17 @@ class Engine:
             told = progress._replace(image=self.image)
             for callback in self._callbacks:
                 callback(told)
+
+    def note_growth(self, residuals: Float64Array, sweeps: Float64Array, centered: bool) -> None:
+        """Say it if ‖G‖²/‖G₀‖², (commits,), ended far above its least."""
+        if not len(residuals) or not residuals[-1] > max(ENDED_AT_LEAST, ENDED_ABOVE * residuals.min()):
+            return
+        least = int(residuals.argmin())
+        self.note(
+            f"‖G‖² ended at {residuals[-1]:.2g} of its start, {residuals[-1] / residuals[least]:.2g} times its least, "
+            f"after {sweeps[least]:.3g} sweeps: the run moves away from the solution."
+            + (TOO_SMALL_TAU if centered else " Pass step='theory', or less momentum.")
+        )
 
     def note(self, note: str) -> None:
         """Say it in the result, and in the log at once."""

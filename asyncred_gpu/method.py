@@ -41,6 +41,14 @@ DATA_UPDATES_OF_PNP = 4
 # sweeps; at τ = 0.0005 it is 3.1 s to 34.74 dB with three, 2.2 s with fifteen.
 ENOUGH_TAU, ENOUGH_TAU_OF_PNP = 0.0025, 0.00125
 MOST_DATA_UPDATES = 16
+# Where angles are missing, what the gap hides comes together from all blocks, and slowly: a retina (256²) of 150° at
+# τ = 0.0025 has 33.2 dB after 12 sweeps with three, 36.1 with sixteen, which take twice as long (34.3 and 36.8 after
+# 24); of 115° three diverge (6.9 dB), sixteen have 28.7. At τ = 0.05, noise of 40 dB, eight and sixteen are alike, 1.4
+# and 2.8 dB better than three after 12 sweeps of 115° and 90°. With plug-and-play's solution the same at half of τ.
+DATA_UPDATES_OF_A_GAP = 8
+ENOUGH_TAU_OF_A_GAP, ENOUGH_TAU_OF_A_GAP_OF_PNP = 0.05, 0.025
+# Of directions in a row without a view, besides the usual step from one to the next: 175° of 180° are as good as all.
+LARGEST_GAP = math.radians(7.5)
 CONTINUATION_WITH_DATA_UPDATES = 4.0
 FALL, FALL_WITH_DATA_UPDATES = 2.0, 4.0
 # ‖A x₀ − y‖/‖y‖ of a start so good that a stronger denoiser gains nothing. From four scans of the retina, whose FBP
@@ -77,6 +85,7 @@ class Method:
         crowded: bool,
         dual: bool = False,
         tau: float = math.nan,
+        gap: float = 0.0,
     ) -> Self:
         """Fill in what is "auto".
 
@@ -84,6 +93,7 @@ class Method:
             usual: the fast method's step. crowded: over half of the blocks are in flight, where momentum diverges.
             dual: towards plug-and-play's solution, which takes data updates, and has no momentum.
             tau: the weight of the prior; nan: not yet known.
+            gap: directions in a row that no view has, in radians.
         Raises:
             ValueError: a choice that isn't one.
         """
@@ -91,7 +101,7 @@ class Method:
         step = check_step(("theory" if paper else usual) if is_auto(step) else step)
         fast = not paper and step in MOMENTUM
         if is_auto(data_updates):
-            data_updates = usual_data_updates(tau, dual) if dual or (fast and step == "preconditioned") else 0
+            data_updates = usual_data_updates(tau, dual, gap) if dual or (fast and step == "preconditioned") else 0
         data_updates = check_count("data_updates", data_updates, 0)
         if is_auto(momentum):
             usual_momentum = MOMENTUM_WITH_DATA_UPDATES if data_updates else MOMENTUM.get(str(step), 0.0)
@@ -140,9 +150,11 @@ class Method:
         return FALL_WITH_DATA_UPDATES if self.data_updates else FALL
 
 
-def usual_data_updates(tau: float, dual: bool) -> int:
-    """n, or n·(enough τ)/τ for a smaller τ."""
+def usual_data_updates(tau: float, dual: bool, gap: float = 0.0) -> int:
+    """n, or n·(enough τ)/τ for a smaller τ; both n and what is enough are larger where angles are missing."""
     usual, enough = (DATA_UPDATES_OF_PNP, ENOUGH_TAU_OF_PNP) if dual else (DATA_UPDATES, ENOUGH_TAU)
+    if gap > LARGEST_GAP:
+        usual, enough = DATA_UPDATES_OF_A_GAP, ENOUGH_TAU_OF_A_GAP_OF_PNP if dual else ENOUGH_TAU_OF_A_GAP
     return min(MOST_DATA_UPDATES, math.ceil(usual * enough / tau)) if 0 < tau < enough else usual
 
 

@@ -224,7 +224,8 @@ class GpuAsyncRED:
         crowded = 2 * self.parallelism.in_flight > len(grid)
         choices = (method, step, momentum, sampling, continuation)
         self.prior = check_prior(prior, self.tau, self.chooses)
-        choose = partial(Method.of, *choices, usual=usual, crowded=crowded, dual=self.prior == "pnp")
+        gap = operator.missing_angle if isinstance(operator, RadonCT) else 0.0
+        choose = partial(Method.of, *choices, usual=usual, crowded=crowded, dual=self.prior == "pnp", gap=gap)
         self._method_of = partial(choose, data_updates=data_updates)
         self.method = self._method_of(tau=self.tau)
         check_momentum(self.method.momentum, self.parallelism.in_flight, len(grid))
@@ -431,13 +432,16 @@ class GpuAsyncRED:
             log.info("run ended after %d commits, %.2f s: %s", len(engine.commits), engine.seconds, status.name)
             image = engine.image()
             seconds = engine.seconds
+        history = monitor.history()
+        if status is not Status.DIVERGED:
+            engine.note_growth(history["residual"], history["sweep"], bool(prepared.common["centered"]))
         timings = {"setup": setup - begun, "fit": prepared.fit_seconds, "start": started - setup, "run": seconds}
         if searches:
             timings = {"tuning": begun - began, **timings}
         result = Result(
             image=self.operator.like_input(image),
             status=status,
-            history=monitor.history(),
+            history=history,
             schedule=self._schedule(engine, prepared, schedule),
             settings=self._settings(prepared, schedule),
             notes=tuple(dict.fromkeys((*chosen, *prepared.notes, *runtime.notes, *engine.notes))),

@@ -1,19 +1,25 @@
 """What "auto" stands for, the denoiser that begins stronger, and the order in which neighbours are apart."""
 
 import dataclasses
+import math
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from scipy.sparse.linalg import LinearOperator, cg
 
-from asyncred_gpu import GpuAsyncRED, load_denoiser
+from asyncred_gpu import GpuAsyncRED, RadonCT, load_denoiser
 from asyncred_gpu.denoiser import BlockDenoiser, DenoiserSettings
-from asyncred_gpu.method import BLOCK_METHOD, Method
+from asyncred_gpu.engine import Engine
+from asyncred_gpu.method import BLOCK_METHOD, Method, usual_data_updates
+from asyncred_gpu.operators.geometry import missing_angle
+from asyncred_gpu.operators.radon import project
 from asyncred_gpu.result import Schedule, Status
 from asyncred_gpu.scheduler import make_sampler, scattered_order
 
-from .helpers import relative, small_network, small_scan
+from .helpers import LinearResidual, blobs, relative, small_network, small_scan
 
 AUTO = ("auto",) * 5
 
@@ -72,6 +78,82 @@ def test_the_fast_method_follows_the_problem(scan, network):
     assert GpuAsyncRED(operator, network).method.step == "preconditioned"
     assert GpuAsyncRED(operator, network, tau=0).method.step == "block"  # nothing would hold the noise down
     assert GpuAsyncRED(operator, network, method="paper").method == Method("theory", 0.0, "uniform", 1.0)
+
+
+def test_more_data_updates_where_tau_is_small_or_angles_are_missing():
+    assert [usual_data_updates(tau, False) for tau in (0.05, 0.0025, 0.00125, 1e-5, math.nan)] == [3, 3, 6, 16, 3]
+    assert [usual_data_updates(tau, True) for tau in (0.05, 0.00125, 0.000625)] == [4, 4, 8]
+    gap = math.radians(30)
+    assert [usual_data_updates(tau, False, gap) for tau in (0.1, 0.05, 0.03, 0.01, math.nan)] == [8, 8, 14, 16, 8]
+    assert [usual_data_updates(tau, True, gap) for tau in (0.025, 0.0125)] == [8, 16]
+    assert usual_data_updates(0.05, False, math.radians(7)) == 3
+
+
+@pytest.mark.parametrize(
+    ("degrees", "missing"),
+    [
+        (np.arange(180), 0),
+        (np.arange(0, 360, 0.5), 0),
+        (np.arange(20) * 9, 0),  # few, and even
+        (np.arange(120), 60),
+        (np.arange(120)[::-1] + 300.0, 60),
+        (np.r_[np.arange(80), np.arange(100, 180)], 20),
+        (np.r_[np.arange(90), np.arange(180, 270)], 90),  # half of them from behind
+        (np.arange(360), 0),
+        (np.zeros(1), 180),
+    ],
+)
+def test_missing_angles_are_found(degrees, missing):
+    assert math.degrees(missing_angle(np.deg2rad(degrees))) == pytest.approx(missing, abs=1e-6)
+
+
+def test_a_scan_with_missing_angles_has_more_data_updates(network):
+    angles = np.deg2rad(np.arange(0, 120, 4.0))
+    some = RadonCT(project(blobs(48, 48), angles, 69), angles, (48, 48), center=34.0)
+    fan = {"source_distance": 200.0, "detector_distance": 50.0}
+    for scan_of_120 in (some, RadonCT(some.sinogram, angles, (48, 48), **fan)):
+        assert GpuAsyncRED(scan_of_120, network, tau=0.05).method.data_updates == 8
+        assert GpuAsyncRED(scan_of_120, network, tau=0.01).method.data_updates == 16
+        assert GpuAsyncRED(scan_of_120, network, tau=0.01, data_updates=2).method.data_updates == 2
+        assert GpuAsyncRED(scan_of_120, network, tau=0.01, method="paper").method.data_updates == 0
+
+
+@pytest.mark.usefixtures("one_process")
+def test_missing_angles_are_met():
+    """From 90 degrees: with the data updates of a whole scan it is further from the solution (conjugate gradients)."""
+    angles, tau, denoiser = np.deg2rad(np.arange(0, 90, 3.0)), 0.02, LinearResidual()
+    some = RadonCT(project(blobs(48, 48), angles, 69), angles, (48, 48), center=34.0)
+    nothing = np.zeros((48, 48), np.float32)
+    backward = some.gradient(nothing)
+
+    def curvature(pixels):
+        image = pixels.reshape(48, 48).astype(np.float32)
+        left = denoiser(torch.from_numpy(image)[None, None])[0, 0].numpy()
+        return (some.gradient(image) - backward + tau * left).ravel()
+
+    hessian = LinearOperator((48 * 48, 48 * 48), curvature, dtype=np.float32)
+    end = cg(hessian, -backward.ravel(), rtol=1e-6, maxiter=2000)[0].reshape(48, 48)
+    settings = {"block_shape": (16, 16), "num_workers": 2, "order": "ordered", "device": "cpu", "precision": "float32"}
+    usual, three = (
+        relative(GpuAsyncRED(some, denoiser, tau, **settings, **few).run(max_sweeps=12).image, end)
+        for few in ({}, {"data_updates": 3})
+    )
+    assert usual < 0.1 < 0.15 < three
+
+
+def test_growth_at_the_end_is_noted():
+    def noted(*residuals, centered=True):
+        notes = []
+        values, sweeps = np.array(residuals), np.arange(1.0, len(residuals) + 1)
+        Engine.note_growth(SimpleNamespace(note=notes.append), values, sweeps, centered)
+        return notes
+
+    assert noted() == noted(1.0, 1.4, 0.08) == noted(1.0, 1e-9, 1e-3) == noted(1.0, 0.02, 0.07) == []
+    assert noted(1.0, math.nan) == []
+    (note,) = noted(1.0, 0.02, 0.09)
+    assert "‖G‖² ended at 0.09 of its start, 4.5 times its least, after 2 sweeps" in note
+    assert note.endswith("pass a larger tau, or more data_updates.")
+    assert noted(1.0, 0.02, 6.0, centered=False)[0].endswith("Pass step='theory', or less momentum.")
 
 
 def test_the_strength_falls_every_sweep():

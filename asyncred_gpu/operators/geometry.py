@@ -17,6 +17,9 @@ from ..blocks import IndexArray, Window
 
 Float64Array = npt.NDArray[np.float64]
 
+# Views closer than this, in radians, are of one direction.
+SAME_DIRECTION = 1e-6
+
 
 class Geometry(Protocol):
     """A scan of one slice, angle by angle."""
@@ -157,6 +160,17 @@ class FanGeometry:
 
     def arrays(self) -> tuple[Float64Array, ...]:
         return self.source, self.first, self.step
+
+
+def missing_angle(angles: Float64Array) -> float:
+    """Directions in a row that no view has, in radians, besides the usual step between neighbours: 0 of even angles.
+
+    A view and the one from behind are of the same directions; what a fan's rays add to its middle one isn't counted.
+    """
+    turned = np.sort(np.mod(angles, np.pi))
+    steps = np.diff(np.append(turned, turned[0] + np.pi))
+    apart = steps[steps > SAME_DIRECTION]
+    return float(apart.max() - np.median(apart)) if len(apart) > 1 else float(np.pi)
 
 
 def cross(a: Float64Array, b: Float64Array) -> Float64Array:

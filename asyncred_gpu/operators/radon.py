@@ -28,7 +28,7 @@ from .checks import check_projector, check_shape, check_weights
 from .device import DeviceNeeds, DeviceOperator, Scene
 from .doubts import doubts_about_center, doubts_about_values
 from .footprint import Footprint, block_footprints
-from .geometry import FanGeometry, Float64Array, Geometry, ParallelGeometry, centre_of
+from .geometry import FanGeometry, Float64Array, Geometry, ParallelGeometry, centre_of, missing_angle
 from .joseph import JosephProjector, Scratch
 from .point_spread import padded_shape, symbol
 from .power import largest_eigenvalue
@@ -235,6 +235,11 @@ class RadonCT:
     def measurements(self) -> int:
         """The number of angles."""
         return len(self.geometry.angles)
+
+    @property
+    def missing_angle(self) -> float:
+        """Directions in a row without a view, in radians; see `geometry.missing_angle`."""
+        return missing_angle(self.geometry.angles)
 
     @property
     def measured(self) -> FloatArray:
