@@ -144,7 +144,8 @@ def check_same(files: SliceFiles, volume: Volume) -> None:
 
 def settings_sum(volume: Volume) -> str:
     """A checksum of all that a slice's image depends on besides its data; the slices may be others."""
-    common = (volume.center, volume.size, volume.pad, volume.every, volume.warm, volume.sweeps, volume.warm_sweeps)
+    size, beam = volume.first.facts["size"], plain(volume.beam.facts())  # as used, whether it was given or not
+    common = (volume.center, size, beam, volume.pad, volume.every, volume.warm, volume.sweeps, volume.warm_sweeps)
     network = network_fingerprint(load_network(volume.denoiser))
     text = json.dumps([*common, volume.at_once, volume.tol, plain(volume.options), network], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -287,6 +287,22 @@ GONE_WRONG: dict[str, tuple[Any, list[str], str]] = {
 }
 
 
+FEW = ["scan.npy", "--theta", "0:180", "--center", "22.5", "--denoiser", "small.safetensors", "--sweeps", "1"]
+
+
+@pytest.mark.parametrize("more", [[], ["--pad", "4"], ["--tilt", "0.1"], ["--size", "30", "--prior", "pnp"]])
+def test_what_was_left_to_the_defaults_is_the_same_when_it_goes_on(
+    more: list[str], place: Path, one_process: None
+) -> None:
+    assert main([*FEW, *more, "--slices", "0:2", "--quiet", "--output", "run"]) == 0
+    before = images("run")
+    Path("run/slices/slice_00001.tif").unlink()
+    Path("run/run.json").unlink()
+    assert main(["--resume", "run", "--quiet"]) == 0
+    assert images("run").keys() == before.keys()
+    np.testing.assert_array_equal(images("run")["slice_00000.tif"], before["slice_00000.tif"])
+
+
 @pytest.mark.parametrize("kind", GONE_WRONG)
 def test_what_cannot_be_gone_on_with_is_refused(kind: str, place: Path, one_process: None, capsys: Any) -> None:
     change, words, message = GONE_WRONG[kind]
