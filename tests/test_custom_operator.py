@@ -179,6 +179,19 @@ def not_turned(self: Any, window: Any, values: Any) -> Any:
     return Blur(KERNEL[::-1, ::-1].copy(), SHAPE).adjoint_block(window, values)
 
 
+def forgotten(self: Any, window: Any, values: Any) -> Any:
+    box = self.footprint(window)
+    rows, cols = window.top - box[0].start, window.left - box[1].start
+    return values[rows : rows + window.shape[0], cols : cols + window.shape[1]]
+
+
+def without_a_row(self: Any, window: Any, values: Any) -> Any:
+    """Forgets a block's first row, but for the image's own."""
+    found = Blur.adjoint_block(self, window, values).clone()
+    found[: min(window.top, 1)] = 0
+    return found
+
+
 def upside_down(self: Any, window: Any, values: Any) -> Any:
     return Blur.adjoint_block(self, window, values).flip(0)
 
@@ -218,8 +231,26 @@ WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "a constant": ({"forward_block": constant}, OperatorError, r"isn't linear: .* A\(0\) isn't 0: leave constants out"),
     "squares": ({"forward_block": squared}, OperatorError, r"isn't linear: A\(x \+ 2\.5 z\) differs"),
     "infinite": ({"forward_block": infinite}, OperatorError, "of finite noise has NaN or infinite values"),
-    "twice": ({"adjoint_block": twice}, OperatorError, r"isn't the adjoint .* It may be 2 times too large"),
-    "not turned": ({"adjoint_block": not_turned}, OperatorError, "isn't the adjoint"),
+    "twice": (
+        {"adjoint_block": twice},
+        OperatorError,
+        r"isn't the adjoint .* It is the adjoint times 2: divide by that",
+    ),
+    "not turned": (
+        {"adjoint_block": not_turned},
+        OperatorError,
+        "It is with its rows and columns turned round: the adj",
+    ),
+    "forgotten": (
+        {"adjoint_block": forgotten},
+        OperatorError,
+        r"isn't the adjoint .*\. Write A as a matrix of a few pix",
+    ),
+    "a row": (
+        {"adjoint_block": without_a_row},
+        OperatorError,
+        "Of the whole image as one block it is: look at what a b",
+    ),
     "upside down": ({"adjoint_block": upside_down}, OperatorError, "Its rows come out in reverse"),
     "cut off": ({"forward_block": cut_off, "adjoint_block": cut_back}, OperatorError, "shares add up to another A x"),
     "numpy": ({"forward_block": as_numpy}, TypeError, "forward_block returned a ndarray. Return a torch tensor"),
