@@ -12,23 +12,25 @@ from .geometry import Float64Array
 
 # Half of the line integrals above this: a transmission of e⁻²⁵ is none that a detector tells from nothing.
 LARGEST = 25.0
-# Air lets through all of the beam, nearly; and how much of the detector's either end is looked at for it.
-AIR = (0.85, 1.15)
-RIM = 0.02
+# Parts of the detector, of which the first and the last see air. It is the brightest, though beams are weaker at their
+# ends: what share of the brightest part they must be, and the darkest part, behind the object, of theirs at most.
+PARTS = 10
+AIR, BEHIND = 0.6, 0.85
 LINE_INTEGRALS = "RadonCT takes line integrals, −log((counts − dark)/(white − dark))"
 
 
 def doubts_about_values(sinogram: FloatArray) -> tuple[str, ...]:
-    """Of line integrals (angles, detectors), whether they are counts or transmissions."""
+    """Of line integrals (angles, detectors), whether they are counts or transmissions, in whatever unit.
+
+    Where an object lies within the detector, its line integrals are least at both ends, its transmissions largest.
+    """
     half = float(np.median(sinogram))
     if half > LARGEST and np.array_equal(sinogram, np.round(sinogram)):
         return (f"The sinogram holds whole numbers, half of them above {half:.4g}: counts? {LINE_INTEGRALS}.",)
-    rim = max(1, round(RIM * sinogram.shape[1]))
-    ends = np.median(sinogram[:, :rim]), np.median(sinogram[:, -rim:])
-    bright = all(AIR[0] < end < AIR[1] for end in ends)
-    # Of line integrals those at the rim are least.
-    if bright and sinogram.min() >= 0 and half < min(ends) and np.quantile(sinogram, 0.99) < AIR[1]:
-        what = "The sinogram is about 1 at both ends of the detector and less in between: transmissions?"
+    parts = [float(np.median(part)) for part in np.array_split(sinogram, PARTS, axis=1) if part.size]
+    end, most = min(parts[0], parts[-1]), max(parts)
+    if end > AIR * most > 0 and min(parts) < BEHIND * end and sinogram.min() > -0.05 * most:
+        what = "The sinogram is largest at both ends of the detector, and less in between: counts or transmissions?"
         return (f"{what} {LINE_INTEGRALS}.",)
     return ()
 
