@@ -178,6 +178,10 @@ def noisy_scan(image: Image, angles: int, noise: float) -> RadonCT:
     return RadonCT(rough.astype(np.float32), theta, image.shape)
 
 
+# Of a file that doesn't say what its axes are.
+OTHER_AXES = " Or its axes aren't (angles, rows, detectors), as they were taken: pass --axes."
+
+
 def scan_problem(
     path: str | Path,
     slice_index: int = 0,
@@ -223,7 +227,10 @@ def slice_problem(
     )
     if beam.is_fan:  # refused by the image's size, before a centre is looked for
         beam.geometry((side + 2 * pad, side + 2 * pad), scan.angles, detectors, (detectors - 1) / 2)
-    middle = center_of(measured) if center == "auto" else float(center)
+    try:
+        middle = center_of(measured) if center == "auto" else float(center)
+    except ValueError as error:
+        raise ValueError(f"{error}{OTHER_AXES if scan.info.get('axes_assumed') else ''}") from error
     name = f"{scan.path.stem}-slice{scan.slice}"
     title = f"{scan.path.name}, slice {scan.slice}: {side} × {side} from {len(measured.angles)} angles × {detectors}"
     facts = {"input": str(scan.path), "slice": scan.slice, "clipped_values": scan.clipped, **scan.info}

@@ -35,7 +35,10 @@ def going_on(given: ReconstructSettings) -> tuple[ReconstructSettings, OutputFol
         raise SettingsError(f"--resume {folder} isn't a folder. Pass the output folder of a run.")
     file = folder / SETTINGS
     if not file.exists():
-        raise SettingsError(f"{folder} has no {SETTINGS}, so it isn't a run's folder. Pass the output folder of a run.")
+        raise SettingsError(
+            f"{folder} has no {SETTINGS}: it isn't a run's folder, or the run was killed and kept no checkpoints "
+            "(--checkpoint-every), so there is nothing to go on from. Pass the output folder of a run, or begin anew."
+        )
     if not read_file(ReconstructSettings, file):
         raise SettingsError(f"{file} sets nothing: it isn't whole. Begin anew, in another folder.")
     volume = make_settings(ReconstructSettings, {}, file).slices is not None
@@ -45,8 +48,8 @@ def going_on(given: ReconstructSettings) -> tuple[ReconstructSettings, OutputFol
             anew = {name: getattr(given, name) for name in given.model_fields_set if name != "resume"}
             return make_settings(ReconstructSettings, anew, file), OutputFolder.of_before(folder)
         raise SettingsError(
-            f"{folder} has no checkpoint: the run has ended, or it kept none (--checkpoint-every). Begin anew, with "
-            f"--config {file}, and --start {folder / 'reconstruction.tif'} to begin at its image."
+            f"{folder} has no checkpoint: the run has ended, which deletes it, or kept none (--checkpoint-every). "
+            f"Begin anew, with --config {file}, and --start {folder / 'reconstruction.tif'} to begin at its image."
         )
     changed = {name: getattr(given, name) for name in given.model_fields_set}
     made = None if volume or "sweeps" not in changed else sweeps_in(folder / CHECKPOINT)

@@ -67,7 +67,8 @@ def scan_lines(scan: Projections) -> list[str]:
     title = scan.info.get("title") or scan.info.get("sample")
     return [
         f"{scan.path}: {scan.format}" + (f", {title}" if title else ""),
-        f"  projections  {frames} × {rows} rows × {detectors} detectors, {scan.data.dtype}, as {scan.values}",
+        f"  projections  {frames} × {rows} rows × {detectors} detectors, {scan.data.dtype}, as {scan.values}"
+        + ("; if its axes are others, --axes" if scan.info.get("axes_assumed") else ""),
         f"  corrections  {', '.join(fields)}",
         f"  angles       {angle_line(scan.angles)}",
     ]

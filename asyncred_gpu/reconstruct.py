@@ -109,7 +109,10 @@ def reconstruct(options: ReconstructSettings, words: Sequence[str]) -> int:
 def _begun(options: ReconstructSettings) -> tuple[ReconstructSettings, OutputFolder | None]:
     """The settings and the folder of a new run, or of one that goes on; a new volume makes its own."""
     if options.resume is not None:
-        return going_on(options)
+        begun = going_on(options)
+        if begun[0].resume is None and not options.quiet:
+            print(f"{options.resume} has no checkpoint yet: the run begins anew with its settings", flush=True)
+        return begun
     if options.slices is not None:
         return options, None
     side = options.size or (800 if options.input is None else 4096)
@@ -296,14 +299,18 @@ def _tell(options: ReconstructSettings, setup: Setup) -> None:
 
 def warnings_of(problem: Problem, options: ReconstructSettings | TuneSettings) -> list[str]:
     """What the values can't be, or else what the image's size leaves out."""
+    lines = []
+    if (replaced := problem.facts.get("angles_of_the_file")) is not None:
+        lines.append(f"warning: --theta takes the place of the file's own angles, {replaced}")
     doubted = doubt(problem.measured.sinogram, problem.facts)
     if doubted is not None:  # of such values a rim beside the image says nothing
-        return [doubted]
+        return [*lines, doubted]
     share = problem.beside(circle=field_of_view(options) is not None)
     if share <= BESIDE:
-        return []
+        return lines
     return [
+        *lines,
         f"warning: a ray beside the image of {problem.image_shape[0]} pixels measures {100 * share:.0f} % of the most "
         "that any does: the object reaches outside, which makes a bright rim. Pass a larger --size, or --pad where it "
-        "is wider than the detector, too; or these are transmissions, whose air is bright: --values transmission"
+        "is wider than the detector, too; or these are transmissions, whose air is bright: --values transmission",
     ]

@@ -153,10 +153,18 @@ def _settings(setup: Setup, result: Result, scores: Scores) -> dict[str, Any]:
         "title": setup.problem.title,
         "command": shlex.join(["asyncred", *setup.words]),
         "problem": {"name": setup.problem.name, **setup.problem.facts},
+        "chosen": _chosen(setup),
         "solver": dict(result.settings),
         "result": outcome,
         "versions": versions(),
     }
+
+
+def _chosen(setup: Setup) -> dict[str, Any]:
+    """By name what the solver's settings have a checksum of, or don't tell."""
+    options, tuned = setup.options, setup.solver.tuned
+    sigma = options.sigma if tuned is None or tuned.sigma is None else tuned.sigma
+    return {"denoiser": str(options.denoiser), "sigma": sigma, "method": options.method, "prior": options.prior}
 
 
 def versions() -> dict[str, str]:

@@ -148,10 +148,11 @@ class Schedule:
         return cls(**arrays, settings=settings)
 
 
+LAST = ("sweep", "residual")
 _ARRAYS = ("block", "read", "commit", "step", "momentum", "draw", "strength")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """What `GpuAsyncRED.run` and the baselines return.
 
@@ -174,6 +175,16 @@ class Result:
     notes: tuple[str, ...]
     timings: Mapping[str, float]
     timeline: Mapping[str, npt.NDArray[Any]] | None = None
+
+    def __repr__(self) -> str:
+        """In a line: a history has as many entries as there were commits."""
+        sweeps, residual = (float(self.history[name][-1]) if len(self.history[name]) else 0.0 for name in LAST)
+        seconds, notes = self.timings.get("run", 0.0), len(self.notes)
+        shape = tuple(getattr(self.image, "shape", ()))
+        return (
+            f"Result({self.status.name}: {shape} after {sweeps:.4g} sweeps, {seconds:.1f} s, ‖G‖²/‖G₀‖² "
+            f"{residual:.1e}, {notes} note{'' if notes == 1 else 's'})"
+        )
 
     @property
     def sweep_seconds(self) -> Float64Array:

@@ -799,7 +799,8 @@ def outside_notes(image: FloatArray, mask: FloatArray | None) -> tuple[str, ...]
         return ()
     return (
         f"{100 * outside / total:.0f} % of the start image lies outside the field of view, where pixels are held at "
-        "zero: expect a bright rim. Use a larger image or field_of_view=None (--field-of-view none).",
+        "zero: expect a bright rim. Use a larger image or field_of_view=None (--field-of-view none); or the centre, or "
+        "the unit of the measurements, is wrong.",
     )
 
 

@@ -224,8 +224,8 @@ OUTPUT = {
 
 GOING_ON = {
     "no folder": (f"{RESUME} gone", "--resume gone isn't a folder. Pass the output folder of a run"),
-    "no run": (f"{RESUME} mine", "mine has no settings.yaml, so it isn't a run's folder"),
-    "no checkpoint": (f"{RESUME} no-checkpoint", "no-checkpoint has no checkpoint: the run has ended, or it"),
+    "no run": (f"{RESUME} mine", "mine has no settings.yaml: it isn't a run's folder, or"),
+    "no checkpoint": (f"{RESUME} no-checkpoint", "no-checkpoint has no checkpoint: the run has ended, which"),
     "zero bytes": (f"{RESUME} empty-checkpoint", "isn't a checkpoint of this run, or a damaged one"),
     "cut off": (f"{RESUME} cut-checkpoint", "isn't a checkpoint of this run, or a damaged one (File is not"),
     "garbage": (f"{RESUME} garbage-checkpoint", "isn't a checkpoint of this run, or a damaged one (it isn't"),

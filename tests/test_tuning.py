@@ -544,7 +544,8 @@ def test_the_best_one_tried_again_is_shown_with_its_last_score():
         display(Trial(5, 0.1, Score(3.5, 1.0), 20, 1.5, again=True))
         display(Trial(5, 0.1, Score(math.inf, math.inf), 20, 1.5, again=True))
     lines = console.file.getvalue().splitlines()
-    assert lines[1] == "trial 2: σ = 5, τ = 0.1: 3.5, again from a better image, 1.5 s; best σ = 5, τ = 0.1: 3.5"
+    again = "again from a better image, whose score counts, 1.5 s"
+    assert lines[1] == f"trial 2: σ = 5, τ = 0.1: 3.5, {again}; best σ = 5, τ = 0.1: 3.5"
     assert lines[2].endswith("best σ = 5, τ = 0.1: 3.5")
 
 

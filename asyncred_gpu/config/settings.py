@@ -170,8 +170,12 @@ class MethodSettings(Settings):
         "gcv",
     )
     sweeps: Positive = setting(12.0, "sweeps at most", "12")
-    tol: Positive | None = setting(None, "stop at this ‖G‖²/‖G₀‖²", "never")
-    time_limit: Positive | None = setting(None, "stop after these seconds, a search for auto not among them", "never")
+    tol: Positive | None = setting(None, "stop at this ‖G‖²/‖G₀‖², of the start image 1", "never")
+    time_limit: Positive | None = setting(
+        None,
+        "stop after these seconds of the run itself: reading, setup, figures and a search for auto come on top",
+        "never",
+    )
     minibatch: Whole1 | None = setting(None, "angles a gradient uses", "all")
     method: MethodWord = setting(
         "fast",
@@ -235,7 +239,9 @@ class RunSettings(Settings):
     )
     device: Devices = setting("auto", "auto, cpu, cuda, cuda:N, cuda:N,cuda:M…", "auto")
     seed: Whole0 = setting(0, "of the noise and of the order of blocks", "0")
-    start: FilePath | None = setting(None, "image to begin at, TIFF or .npy, such as tune's start.tif, or fbp", "fbp")
+    start: FilePath | None = setting(
+        None, "image to begin at, TIFF or .npy, such as tune's start.tif, or fbp", "fbp, brought to the data"
+    )
     save: FileKinds = setting(("tif",), "the image as tif, npy, h5 (HDF5 with provenance), or several: tif,h5", "tif")
     output: FilePath | None = setting(None, "new or empty folder", "outputs/NAME-TIME")
     checkpoint_every: Positive | None = setting(

@@ -128,10 +128,14 @@ def _overridden(scan: Projections, reading: Reading) -> Projections:
     rows = scan.rows
     white = scan.white if reading.white is None else _field(reading.white, rows)
     dark = scan.dark if reading.dark is None else _field(reading.dark, rows)
+    info = dict(scan.info)
+    if not np.allclose(angles, scan.angles):
+        first, last = np.rad2deg(scan.angles[[0, -1]])
+        info["angles_of_the_file"] = f"{first:.4g}° to {last:.4g}°"
     values = reading.values or scan.values
     if values != COUNTS:  # divided by the beam already
         white = dark = None
-    return Projections(scan.path, scan.format, scan.data, white, dark, angles, values, scan.info)
+    return Projections(scan.path, scan.format, scan.data, white, dark, angles, values, info)
 
 
 def _assembled(
@@ -157,7 +161,8 @@ def _assembled(
             f"{path} holds whole numbers ({data.dtype}): counts, not line integrals. Pass --white and --dark, files of "
             "the beam alone and of no beam; or --values transmission or line-integrals if they are that."
         )
-    return Projections(path, name, data, white, dark, angles, values, {"shape": list(data.shape)})
+    info = {"shape": list(data.shape), **({"axes_assumed": True} if reading.axes is None else {})}
+    return Projections(path, name, data, white, dark, angles, values, info)
 
 
 def _other_axes(data: Frames, reading: Reading) -> str:

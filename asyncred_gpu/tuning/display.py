@@ -50,7 +50,7 @@ class TuningDisplay:
         better = self._best is None or trial.score.value < self._best.score.value or is_same(trial, self._best)
         if self._best is None or (better and math.isfinite(trial.score.value)):
             self._best = trial
-        again = ", again from a better image" if trial.again else ""
+        again = ", again from a better image, whose score counts" if trial.again else ""
         self._finished = f"{said(trial)}{again}; best {said(self._best)}"
         self._bar.update(self._task, completed=self._spent, said=self._finished)
         if not self._quiet and not self._console.is_terminal:
