@@ -114,6 +114,28 @@ def test_check_refuses_what_reconstruct_refuses(tmp_path: Path, monkeypatch: pyt
         assert out == "" and err.startswith("error: ") and message in err
 
 
+def test_angles_that_take_the_place_of_the_files_are_said(tmp_path: Path, capsys: Any) -> None:
+    scan = str(write_scan(tmp_path / "scan.h5", center=51.5))
+    for words, warned in ((["--theta", "0:360"], True), ([], False), (["--theta", "0:180"], False)):
+        assert main(["check", scan, "--size", "64", "--center", "51.5", *words]) == 0
+        out = capsys.readouterr().out
+        assert ("warning: --theta takes the place of the file's own angles, 0° to 177.2°" in out) == warned
+
+
+def test_axes_that_were_assumed_are_said(tmp_path: Path, capsys: Any) -> None:
+    """Eight sinograms of 40 angles, read as eight projections."""
+    np.save(tmp_path / "sinograms.npy", np.random.default_rng(0).random((8, 40, 64), np.float32))
+    words = ["check", str(tmp_path / "sinograms.npy"), "--theta", "0:180"]
+    assert main(words) == 2
+    assert "Or its axes aren't (angles, rows, detectors), as they were taken: pass --axes." in capsys.readouterr().err
+    assert main([*words, "--center", "31.5"]) == 0
+    assert "8 × 40 rows × 64 detectors, float32, as line-integrals; if its axes are others, --axes" in (
+        capsys.readouterr().out
+    )
+    assert main([*words, "--center", "31.5", "--axes", "rows,angles,detectors"]) == 0
+    assert "if its axes are others" not in capsys.readouterr().out
+
+
 def test_what_does_not_fit_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setattr(plan, "available_memory", lambda: 50 * 2**20)
     assert main(["check", "--size", "64", "--tau", "auto", "--sigma", "auto"]) == 0

@@ -66,6 +66,7 @@ def test_a_run_says_that_the_middle_is_not_the_centre(one_process):
     assert (
         "center=None takes the detector's middle, 68, but the sinogram turns about 60.0: pass center=60.0" in notes[0]
     )
+    assert repr(solver.run(max_sweeps=1)).startswith("Result(MAX_SWEEPS: (96, 96) after 1 sweeps, ")
     for right in (scan(line_integrals(60.0), center=60.0), scan(line_integrals())):
         assert GpuAsyncRED(right, LinearResidual(), tau=0.1, device="cpu").run(max_sweeps=1).notes == ()
 

@@ -232,7 +232,8 @@ def test_a_run_stopped_before_its_first_checkpoint_begins_anew(kept: Path, capsy
     for path in kept.iterdir():
         if path.is_file() and path.name not in ("settings.yaml",):
             path.unlink()
-    assert main(["--resume", "run", "--sweeps", "2", "--time-limit", "60", "--quiet"]) == 0
+    assert main(["--resume", "run", "--sweeps", "2", "--time-limit", "60"]) == 0
+    assert "run has no checkpoint yet: the run begins anew with its settings" in capsys.readouterr().out
     assert json.loads((kept / "run.json").read_text())["result"]["sweeps"] == 2
     (kept / "checkpoint").unlink(missing_ok=True)
     assert main(["--resume", "run", "--quiet"]) == 2

@@ -141,6 +141,7 @@ def test_a_run_writes_it_and_the_command_makes_it_again(tmp_path: Path, one_proc
     assert "The number of sweeps asked for was done" in data["summary"]
     solver = data["settings"]["solver"]
     assert solver["momentum"] == 0 and "prior" not in solver and "minibatch" not in solver  # None
+    assert data["settings"]["chosen"] == {"denoiser": "dncnn", "sigma": 5, "method": "paper", "prior": "red"}
     assert "denoiser, and its checksum" in solver and "notes" not in data["settings"]["result"]
     image = tifffile.imread(run / "reconstruction.tif")
     np.testing.assert_allclose(unpacked(data["images"][1], (48, 48)), image, atol=1e-4)
@@ -312,6 +313,20 @@ def test_the_timeline_slides(opened: Any) -> None:
     assert opened.inner_text("#window") != whole
     assert opened.evaluate(LANES) != [blue, orange]
     assert "0 74 %, 1 74 %" in opened.inner_text("#busy")
+
+
+def test_black_and_white_do_not_cross_and_are_set_back(opened: Any) -> None:
+    first = pixels(opened, 1)
+    slide(opened, "white", 10)
+    slide(opened, "black", 600)
+    assert [float(opened.input_value(f"#{name}")) for name in ("black", "white")] == [600, 601]
+    slide(opened, "white", 200)
+    assert [float(opened.input_value(f"#{name}")) for name in ("black", "white")] == [199, 200]
+    slide(opened, "black", 1000)
+    assert [float(opened.input_value(f"#{name}")) for name in ("black", "white")] == [999, 1000]
+    assert not np.array_equal(pixels(opened, 1), first)
+    opened.click("#reset")
+    np.testing.assert_array_equal(pixels(opened, 1), first)
 
 
 def test_settings_are_listed(opened: Any) -> None:

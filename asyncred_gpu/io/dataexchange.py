@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from .dataexchange_checks import REQUIRED, check_fields, check_shapes
 from .hdf5 import dataset_frames, read_part
 from .projections import COUNTS, LINE_INTEGRALS, TRANSMISSION, Projections, Reading
-from .theta import check_angles, given_angles
+from .theta import check_angles, given_angles, of_the_file
 
 GROUP = "exchange"
 
@@ -40,13 +41,20 @@ def open_data_exchange(path: Path, file: h5py.File, reading: Reading) -> Project
         "white_fields": f"{GROUP}/data_white" in file,
     }
     if reading.theta is None:
-        units = _text(fields["theta"].attrs.get("units"))
-        angles = check_angles(read_part(path, f"{GROUP}/theta", (slice(None),)), units)
-        info["theta_units"] = units or "degrees"
+        angles, info["theta_units"] = _own_angles(path, fields["theta"])
     else:
         angles = given_angles(reading.theta, fields["data"].shape[0])
+        if f"{GROUP}/theta" in file:
+            with suppress(ValueError, OSError):  # why others were passed, it may be
+                info |= of_the_file(angles, _own_angles(path, file[f"{GROUP}/theta"])[0])
     parts = (frames["data"], frames.get("data_white"), frames.get("data_dark"))
     return Projections(path, "Data Exchange", *parts, angles, COUNTS, info)
+
+
+def _own_angles(path: Path, theta: h5py.Dataset) -> tuple[Any, str]:
+    """In radians, and the file's unit."""
+    units = _text(theta.attrs.get("units"))
+    return check_angles(read_part(path, f"{GROUP}/theta", (slice(None),)), units), units or "degrees"
 
 
 def _needed(reading: Reading) -> list[str]:

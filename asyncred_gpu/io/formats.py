@@ -23,7 +23,7 @@ from .hdf5 import (
     open_hdf5,
 )
 from .projections import COUNTS, LINE_INTEGRALS, TRANSMISSION, VALUES, Frames, Projections, Reading, Scan
-from .theta import check_angles, given_angles
+from .theta import check_angles, given_angles, of_the_file
 from .tiff import is_tiff, open_tiff, read_tiff
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".nx", ".nxs", ".he5")
@@ -128,10 +128,7 @@ def _overridden(scan: Projections, reading: Reading) -> Projections:
     rows = scan.rows
     white = scan.white if reading.white is None else _field(reading.white, rows)
     dark = scan.dark if reading.dark is None else _field(reading.dark, rows)
-    info = dict(scan.info)
-    if not np.allclose(angles, scan.angles):
-        first, last = np.rad2deg(scan.angles[[0, -1]])
-        info["angles_of_the_file"] = f"{first:.4g}° to {last:.4g}°"
+    info = dict(scan.info) | of_the_file(angles, scan.angles)
     values = reading.values or scan.values
     if values != COUNTS:  # divided by the beam already
         white = dark = None

@@ -107,3 +107,11 @@ def check_angles(theta: NDArray[Any], units: str, name: str = "exchange/theta") 
         )
     radians: Float = np.deg2rad(theta)
     return radians
+
+
+def of_the_file(used: Float, own: Float) -> dict[str, str]:
+    """For a scan's info: the file's own angles, where others took their place."""
+    if used.shape == own.shape and np.allclose(used, own):
+        return {}
+    first, last = np.rad2deg(own[[0, -1]])
+    return {"angles_of_the_file": f"{first:.4g}° to {last:.4g}°"}

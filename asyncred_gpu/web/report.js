@@ -63,7 +63,12 @@ function drawImages() {
   }
 }
 
-function applyLevels() {
+function applyLevels(event) {
+  const moved = event ? event.target.id : "white";  // the other one goes along
+  if (+$("black").value >= +$("white").value) {
+    if (moved === "black") $("white").value = Math.min(1000, +$("black").value + 1);
+    $("black").value = Math.min(+$("black").value, +$("white").value - 1);
+  }
   const at = (id) => span.low + (span.high - span.low) * $(id).value / 1000;
   levels.black = at("black");
   levels.white = Math.max(at("white"), levels.black + (span.high - span.low) / 1000);
@@ -135,7 +140,7 @@ $("black").addEventListener("input", applyLevels);
 $("white").addEventListener("input", applyLevels);
 $("reset").addEventListener("click", () => {
   Object.assign(view, { x: 0, y: 0, side: Math.max(rows, cols) });
-  drawImages();
+  setLevels();
 });
 for (const id of ["along-row", "along-column"]) $(id).addEventListener("change", () => (drawImages(), drawProfile()));
 
@@ -161,6 +166,8 @@ function drawProfile() {
   }, values, $("profile"));
 }
 
+const powers = (_, ticks) => ticks.map((tick) => tick === null ? "" : tick < 0.01 ? tick.toExponential() : String(tick));
+
 let charts = [];
 function drawCurves() {
   for (const chart of charts) chart.destroy();
@@ -169,7 +176,7 @@ function drawCurves() {
     title: curve.title, width: 600, height: 260,
     cursor: { sync: { key: "curves" } },
     scales: { x: { time: false }, y: curve.log ? { distr: 3 } : {} },
-    axes: [axisStyle($("over-sweeps").checked ? "sweeps" : "seconds"), axisStyle("")],
+    axes: [axisStyle($("over-sweeps").checked ? "sweeps" : "seconds"), curve.log ? { ...axisStyle(""), values: powers } : axisStyle("")],
     series: [{ label: "at" }, { label: curve.title, stroke: COLOURS[0], width: 1.4 }],
   }, [x, data.history[curve.name]], $("curves")));
 }
@@ -211,10 +218,14 @@ function table(values) {
   return found;
 }
 
-const position = (value) => 1000 * (value - span.low) / (span.high - span.low);
-$("black").value = position(data.black);
-$("white").value = position(data.white);
-applyLevels();
+function setLevels() {
+  const position = (value) => 1000 * (value - span.low) / (span.high - span.low);
+  $("black").value = position(data.black);
+  $("white").value = position(data.white);
+  applyLevels();
+}
+
+setLevels();
 drawProfile();
 drawCurves();
 if (data.timeline) {
