@@ -19,7 +19,7 @@ from .buffer import DoubleBuffer, Slots
 from .launches import LOOK_SECONDS, Launches
 from .monitor import MOST_SHRINKS, Monitor, StepGuard
 from .red import Moved, Step
-from .result import Float64Array, Progress, Status
+from .result import Progress, Status
 from .runtime.base import Computed, Event, Lost, Published, Read, Runtime, Started, WorkerError
 from .scheduler import Scheduler, Ticket
 from .task import Task
@@ -121,6 +121,9 @@ class Engine:
         self._before = 0.0  # seconds of the run that this one goes on from
         self._ending: Status | None = None  # once what is under way is committed
         self._interrupted = False
+        # Of the commits since every block had one: before, a sum over some blocks is no ‖G‖².
+        self._least: Progress | None = None
+        self._last: Progress | None = None
         self._updates: dict[int, _Update] = {}
         self._queue: deque[int] = deque()
         self._launches = Launches(runtime.workers)
@@ -326,16 +329,12 @@ class Engine:
             for callback in self._callbacks:
                 callback(told)
 
-    def note_growth(self, residuals: Float64Array, sweeps: Float64Array, centered: bool) -> None:
-        """Say it if ‖G‖²/‖G₀‖², (commits,), ended far above its least."""
-        if not len(residuals) or not residuals[-1] > max(ENDED_AT_LEAST, ENDED_ABOVE * residuals.min()):
-            return
-        least = int(residuals.argmin())
-        self.note(
-            f"‖G‖² ended at {residuals[-1]:.2g} of its start, {residuals[-1] / residuals[least]:.2g} times its least, "
-            f"after {sweeps[least]:.3g} sweeps: the run moves away from the solution."
-            + (TOO_SMALL_TAU if centered else " Pass step='theory', or less momentum.")
-        )
+    def note_growth(self, centered: bool) -> None:
+        """Say it if ‖G‖² ended far above its least; `centered`: there were data updates."""
+        if self._least is not None and self._last is not None:
+            said = growth_note(self._least, self._last, centered)
+            if said is not None:
+                self.note(said)
 
     def note(self, note: str) -> None:
         """Say it in the result, and in the log at once."""
@@ -343,7 +342,12 @@ class Engine:
         log.warning(note)
 
     def _judge(self, progress: Progress, step: Step) -> None:
-        guard = self._guard if self._monitor.complete else None
+        complete = self._monitor.complete
+        if complete:
+            self._last = progress
+            if self._least is None or progress.residual < self._least.residual:
+                self._least = progress
+        guard = self._guard if complete else None
         if guard is not None and guard.judge(progress.residual):
             self.note(
                 f"After commit {progress.update}, ‖G‖² had grown to {progress.residual:.3g} of its start: every step "
@@ -395,3 +399,14 @@ def guarded(step: Step, guard: StepGuard | None, block: int) -> Step:
         return step
     momentum = 0.0 if not step.keeps and guard.drops_momentum(block) else step.momentum
     return step._replace(length=step.length * guard.factor, momentum=momentum)
+
+
+def growth_note(least: Progress, last: Progress, centered: bool) -> str | None:
+    """What to say of ‖G‖²/‖G₀‖² at its least and at the end, if that is far above."""
+    if not last.residual > max(ENDED_AT_LEAST, ENDED_ABOVE * least.residual):
+        return None
+    return (
+        f"‖G‖² ended at {last.residual:.2g} of its start, far above its least, {least.residual:.2g} after "
+        f"{least.sweep:.3g} sweeps: the run moves away from the solution."
+        + (TOO_SMALL_TAU if centered else " Pass step='theory', or less momentum.")
+    )

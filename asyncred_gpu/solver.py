@@ -432,16 +432,15 @@ class GpuAsyncRED:
             log.info("run ended after %d commits, %.2f s: %s", len(engine.commits), engine.seconds, status.name)
             image = engine.image()
             seconds = engine.seconds
-        history = monitor.history()
         if status is not Status.DIVERGED:
-            engine.note_growth(history["residual"], history["sweep"], bool(prepared.common["centered"]))
+            engine.note_growth(bool(prepared.common["centered"]))
         timings = {"setup": setup - begun, "fit": prepared.fit_seconds, "start": started - setup, "run": seconds}
         if searches:
             timings = {"tuning": begun - began, **timings}
         result = Result(
             image=self.operator.like_input(image),
             status=status,
-            history=history,
+            history=monitor.history(),
             schedule=self._schedule(engine, prepared, schedule),
             settings=self._settings(prepared, schedule),
             notes=tuple(dict.fromkeys((*chosen, *prepared.notes, *runtime.notes, *engine.notes))),

@@ -3,7 +3,6 @@
 import dataclasses
 import math
 from itertools import pairwise
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,11 +11,11 @@ from scipy.sparse.linalg import LinearOperator, cg
 
 from asyncred_gpu import GpuAsyncRED, RadonCT, load_denoiser
 from asyncred_gpu.denoiser import BlockDenoiser, DenoiserSettings
-from asyncred_gpu.engine import Engine
+from asyncred_gpu.engine import growth_note
 from asyncred_gpu.method import BLOCK_METHOD, Method, usual_data_updates
 from asyncred_gpu.operators.geometry import missing_angle
 from asyncred_gpu.operators.radon import project
-from asyncred_gpu.result import Schedule, Status
+from asyncred_gpu.result import Progress, Schedule, Status
 from asyncred_gpu.scheduler import make_sampler, scattered_order
 
 from .helpers import LinearResidual, blobs, relative, small_network, small_scan
@@ -142,18 +141,27 @@ def test_missing_angles_are_met():
 
 
 def test_growth_at_the_end_is_noted():
-    def noted(*residuals, centered=True):
-        notes = []
-        values, sweeps = np.array(residuals), np.arange(1.0, len(residuals) + 1)
-        Engine.note_growth(SimpleNamespace(note=notes.append), values, sweeps, centered)
-        return notes
+    def noted(least, last, centered=True):
+        told = (Progress(9, 2.0, 0.1, least, 0, 0, None, 8.0), Progress(9, 8.0, 0.2, last, 0, 0, None, 8.0))
+        return growth_note(*told, centered)
 
-    assert noted() == noted(1.0, 1.4, 0.08) == noted(1.0, 1e-9, 1e-3) == noted(1.0, 0.02, 0.07) == []
-    assert noted(1.0, math.nan) == []
-    (note,) = noted(1.0, 0.02, 0.09)
-    assert "‖G‖² ended at 0.09 of its start, 4.5 times its least, after 2 sweeps" in note
-    assert note.endswith("pass a larger tau, or more data_updates.")
-    assert noted(1.0, 0.02, 6.0, centered=False)[0].endswith("Pass step='theory', or less momentum.")
+    for least, last in ((1.0, 1.0), (0.5, 1.4), (1e-9, 1e-3), (0.02, 0.07), (0.0, 0.0), (1.0, math.nan)):
+        assert noted(least, last) is None
+    said = noted(0.02, 0.09)
+    assert "‖G‖² ended at 0.09 of its start, far above its least, 0.02 after 2 sweeps" in said
+    assert said.endswith("pass a larger tau, or more data_updates.")
+    assert noted(0.0, 6.0, centered=False).endswith("Pass step='theory', or less momentum.")
+
+
+@pytest.mark.usefixtures("one_process")
+def test_a_run_that_moves_away_says_so():
+    """A gap of 120 degrees that the data updates of a whole scan leave undone, and a denoiser that sharpens."""
+    angles = np.deg2rad(np.arange(0, 60, 3.0))
+    some = RadonCT(project(blobs(48, 48), angles, 69), angles, (48, 48), center=34.0)
+    settings = {"block_shape": (16, 16), "num_workers": 2, "order": "ordered", "device": "cpu", "precision": "float32"}
+    sharpening = small_network()
+    result = GpuAsyncRED(some, sharpening, 0.005, **settings, data_updates=1).run(max_sweeps=12)
+    assert result.status is Status.DIVERGED or any("moves away" in note for note in result.notes)
 
 
 def test_the_strength_falls_every_sweep():
