@@ -10,9 +10,12 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
+
+import numpy as np
 
 from .blocks import FloatArray, IndexArray
 from .buffer import DoubleBuffer, Slots
@@ -121,9 +124,6 @@ class Engine:
         self._before = 0.0  # seconds of the run that this one goes on from
         self._ending: Status | None = None  # once what is under way is committed
         self._interrupted = False
-        # Of the commits since every block had one: before, a sum over some blocks is no ‖G‖².
-        self._least: Progress | None = None
-        self._last: Progress | None = None
         self._updates: dict[int, _Update] = {}
         self._queue: deque[int] = deque()
         self._launches = Launches(runtime.workers)
@@ -329,25 +329,13 @@ class Engine:
             for callback in self._callbacks:
                 callback(told)
 
-    def note_growth(self, centered: bool) -> None:
-        """Say it if ‖G‖² ended far above its least; `centered`: there were data updates."""
-        if self._least is not None and self._last is not None:
-            said = growth_note(self._least, self._last, centered)
-            if said is not None:
-                self.note(said)
-
     def note(self, note: str) -> None:
         """Say it in the result, and in the log at once."""
         self.notes.append(note)
         log.warning(note)
 
     def _judge(self, progress: Progress, step: Step) -> None:
-        complete = self._monitor.complete
-        if complete:
-            self._last = progress
-            if self._least is None or progress.residual < self._least.residual:
-                self._least = progress
-        guard = self._guard if complete else None
+        guard = self._guard if self._monitor.complete else None
         if guard is not None and guard.judge(progress.residual):
             self.note(
                 f"After commit {progress.update}, ‖G‖² had grown to {progress.residual:.3g} of its start: every step "
@@ -401,12 +389,23 @@ def guarded(step: Step, guard: StepGuard | None, block: int) -> Step:
     return step._replace(length=step.length * guard.factor, momentum=momentum)
 
 
-def growth_note(least: Progress, last: Progress, centered: bool) -> str | None:
-    """What to say of ‖G‖²/‖G₀‖² at its least and at the end, if that is far above."""
-    if not last.residual > max(ENDED_AT_LEAST, ENDED_ABOVE * least.residual):
+def growth_note(history: Mapping[str, Any], blocks: int, centered: bool) -> str | None:
+    """What to say of a run whose ‖G‖² ended far above its least.
+
+    Args:
+        history: its residual, block and sweep, an entry a commit. Those before every block had one don't count: a sum
+            over some of the blocks is no ‖G‖².
+        blocks: how many there are. centered: whether there were data updates.
+    """
+    seen, first = np.unique(history["block"], return_index=True)
+    if len(seen) < blocks:
+        return None
+    residual, sweep = (history[name][first.max() :] for name in ("residual", "sweep"))
+    least = int(residual.argmin())
+    if not residual[-1] > max(ENDED_AT_LEAST, ENDED_ABOVE * residual[least]):
         return None
     return (
-        f"‖G‖² ended at {last.residual:.2g} of its start, far above its least, {least.residual:.2g} after "
-        f"{least.sweep:.3g} sweeps: the run moves away from the solution."
+        f"‖G‖² ended at {residual[-1]:.2g} of its start, far above its least, {residual[least]:.2g} after "
+        f"{sweep[least]:.3g} sweeps: the run moves away from the solution."
         + (TOO_SMALL_TAU if centered else " Pass step='theory', or less momentum.")
     )

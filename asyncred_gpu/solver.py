@@ -29,7 +29,7 @@ from .choices import ORDERS
 from .data_start import ITERATIONS, blurred, meet_data, usual_blur
 from .denoiser import DenoiserSettings, network_fingerprint, resolve_halo
 from .devices import check_device
-from .engine import Engine, Limits, Pauses, guarded
+from .engine import Engine, Limits, Pauses, growth_note, guarded
 from .interrupts import RunInterrupted, asked_to_stop
 from .keeping import Keeper, Keeping, check_settings, pause_after
 from .method import Method
@@ -432,15 +432,17 @@ class GpuAsyncRED:
             log.info("run ended after %d commits, %.2f s: %s", len(engine.commits), engine.seconds, status.name)
             image = engine.image()
             seconds = engine.seconds
-        if status is not Status.DIVERGED:
-            engine.note_growth(bool(prepared.common["centered"]))
+        history = monitor.history()
+        grown = growth_note(history, len(self.operator.grid), bool(prepared.common["centered"]))
+        if grown is not None and status is not Status.DIVERGED:
+            engine.note(grown)
         timings = {"setup": setup - begun, "fit": prepared.fit_seconds, "start": started - setup, "run": seconds}
         if searches:
             timings = {"tuning": begun - began, **timings}
         result = Result(
             image=self.operator.like_input(image),
             status=status,
-            history=monitor.history(),
+            history=history,
             schedule=self._schedule(engine, prepared, schedule),
             settings=self._settings(prepared, schedule),
             notes=tuple(dict.fromkeys((*chosen, *prepared.notes, *runtime.notes, *engine.notes))),

@@ -15,7 +15,7 @@ from asyncred_gpu.engine import growth_note
 from asyncred_gpu.method import BLOCK_METHOD, Method, usual_data_updates
 from asyncred_gpu.operators.geometry import missing_angle
 from asyncred_gpu.operators.radon import project
-from asyncred_gpu.result import Progress, Schedule, Status
+from asyncred_gpu.result import Schedule, Status
 from asyncred_gpu.scheduler import make_sampler, scattered_order
 
 from .helpers import LinearResidual, blobs, relative, small_network, small_scan
@@ -142,14 +142,16 @@ def test_missing_angles_are_met():
 
 def test_growth_at_the_end_is_noted():
     def noted(least, last, centered=True):
-        told = (Progress(9, 2.0, 0.1, least, 0, 0, None, 8.0), Progress(9, 8.0, 0.2, last, 0, 0, None, 8.0))
-        return growth_note(*told, centered)
+        # Before the third block's first update the sum is of two.
+        history = {"block": [0, 1, 0, 2, 1, 2], "residual": [1.0, 1e-9, 1.0, 1.0, least, last], "sweep": range(1, 7)}
+        return growth_note({name: np.array(values) for name, values in history.items()}, 3, centered)
 
     for least, last in ((1.0, 1.0), (0.5, 1.4), (1e-9, 1e-3), (0.02, 0.07), (0.0, 0.0), (1.0, math.nan)):
         assert noted(least, last) is None
     said = noted(0.02, 0.09)
-    assert "‖G‖² ended at 0.09 of its start, far above its least, 0.02 after 2 sweeps" in said
+    assert "‖G‖² ended at 0.09 of its start, far above its least, 0.02 after 5 sweeps" in said
     assert said.endswith("pass a larger tau, or more data_updates.")
+    assert growth_note({"block": np.array([0, 1])}, 3, True) is None
     assert noted(0.0, 6.0, centered=False).endswith("Pass step='theory', or less momentum.")
 
 
