@@ -43,11 +43,13 @@ ENOUGH_TAU, ENOUGH_TAU_OF_PNP = 0.0025, 0.00125
 MOST_DATA_UPDATES = 16
 # Where angles are missing, what the gap hides comes together from all blocks, and slowly: a retina (256²) of 150° at
 # τ = 0.0025 has 33.2 dB after 12 sweeps with three, 36.1 with sixteen, which take twice as long (34.3 and 36.8 after
-# 24); of 115° three diverge (6.9 dB), sixteen have 28.7. At τ = 0.05, noise of 40 dB, eight and sixteen are alike, 1.4
-# and 2.8 dB better than three after 12 sweeps of 115° and 90°. With plug-and-play's solution the same at half of τ.
+# 24); of 115° three diverge (6.9 dB), sixteen have 28.7. At τ = 0.05, noise of 40 dB, eight have 1.4 and 2.2 dB
+# more than three after 12 sweeps of 115° and 90°, sixteen 1.5 and 2.8. With plug-and-play's solution the same at half
+# of τ.
 DATA_UPDATES_OF_A_GAP = 8
 ENOUGH_TAU_OF_A_GAP, ENOUGH_TAU_OF_A_GAP_OF_PNP = 0.05, 0.025
-# Of directions in a row without a view, besides the usual step from one to the next: 175° of 180° are as good as all.
+# Of directions in a row without a view, besides the usual step from one to the next. Of 175° three are as good as
+# sixteen.
 LARGEST_GAP = math.radians(7.5)
 CONTINUATION_WITH_DATA_UPDATES = 4.0
 FALL, FALL_WITH_DATA_UPDATES = 2.0, 4.0

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .io.projections import COUNTS, LINE_INTEGRALS
+from .operators.doubts import LARGEST
 
-# No detector tells a transmission of e⁻²⁵ from none: the least of 16 bits is e⁻¹¹, of 32 bits e⁻²².
-LARGEST = 25.0
 # The beam alone is the brightest there is, but for noise and a beam that drifts.
 BRIGHTEST = 1.5
 

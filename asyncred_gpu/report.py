@@ -84,7 +84,7 @@ def write_report(folder: OutputFolder, setup: Setup, result: Result) -> str:
     if result.schedule is not None:
         result.schedule.save(folder.new_file("schedule.npz"))
     if (tuned := setup.solver.tuned) is not None:
-        folder.write_text("tuning.md", f"# What was tried ({tuned.method})\n\n{tuned.table()}")
+        folder.write_text("tuning.md", tuned.page())
         tuned.save_figure(folder.new_file("tuning.png"))
         folder.write_image("start.tif", np.asarray(tuned.image, np.float32))  # a replay begins there
     folder.write_settings("run.json", record)

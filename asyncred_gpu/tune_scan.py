@@ -144,7 +144,7 @@ def search_options(options: TuneSettings, problem: Problem) -> dict[str, Any]:
 
 def write(folder: OutputFolder, options: TuneSettings, problem: Problem, tuned: Tuned, words: Sequence[str]) -> None:
     """The table, the figure, the best trial's image, and settings for a reconstruction."""
-    folder.write_text("tuning.md", f"# What was tried ({tuned.method})\n\n{tuned.table()}\n{tuned.legend()}")
+    folder.write_text("tuning.md", tuned.page())
     tuned.save_figure(folder.new_file("tuning.png"))
     start = folder.write_image("start.tif", np.asarray(tuned.image, np.float32))
     names = (*ScanSettings.model_fields, *PASSED_ON)

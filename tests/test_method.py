@@ -163,7 +163,7 @@ def test_a_run_that_moves_away_says_so():
     settings = {"block_shape": (16, 16), "num_workers": 2, "order": "ordered", "device": "cpu", "precision": "float32"}
     sharpening = small_network()
     result = GpuAsyncRED(some, sharpening, 0.005, **settings, data_updates=1).run(max_sweeps=12)
-    assert result.status is Status.DIVERGED or any("moves away" in note for note in result.notes)
+    assert any("moves away" in note for note in result.notes)
 
 
 def test_the_strength_falls_every_sweep():

@@ -10,7 +10,7 @@ import numpy as np
 from ..blocks import FloatArray
 from .geometry import Float64Array
 
-# Half of the line integrals above this: a transmission of e⁻²⁵ is none that a detector tells from nothing.
+# No detector tells a transmission of e⁻²⁵ from none: the least of 16 bits is e⁻¹¹, of 32 bits e⁻²².
 LARGEST = 25.0
 # Parts of the detector, of which the first and the last see air. It is the brightest, though beams are weaker at their
 # ends: what share of the brightest part they must be, and the darkest part, behind the object, of theirs at most.

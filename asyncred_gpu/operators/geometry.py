@@ -162,14 +162,19 @@ class FanGeometry:
         return self.source, self.first, self.step
 
 
+def gaps(angles: Float64Array, circle: float = 2 * np.pi) -> Float64Array:
+    """Between neighbouring views on a circle of so many radians; one view alone has all of it."""
+    turned = np.sort(np.mod(angles, circle))
+    found = np.diff(np.append(turned, turned[0] + circle))
+    return np.asarray(found[found > SAME_DIRECTION])
+
+
 def missing_angle(angles: Float64Array) -> float:
     """Directions in a row that no view has, in radians, besides the usual step between neighbours: 0 of even angles.
 
     A view and the one from behind are of the same directions; what a fan's rays add to its middle one isn't counted.
     """
-    turned = np.sort(np.mod(angles, np.pi))
-    steps = np.diff(np.append(turned, turned[0] + np.pi))
-    apart = steps[steps > SAME_DIRECTION]
+    apart = gaps(angles, np.pi)
     return float(apart.max() - np.median(apart)) if len(apart) > 1 else float(np.pi)
 
 

@@ -28,14 +28,14 @@ from .checks import check_projector, check_shape, check_weights
 from .device import DeviceNeeds, DeviceOperator, Scene
 from .doubts import doubts_about_center, doubts_about_values
 from .footprint import Footprint, block_footprints
-from .geometry import FanGeometry, Float64Array, Geometry, ParallelGeometry, centre_of, missing_angle
+from .geometry import FanGeometry, Float64Array, Geometry, ParallelGeometry, centre_of, gaps, missing_angle
 from .joseph import JosephProjector, Scratch
 from .point_spread import padded_shape, symbol
 from .power import largest_eigenvalue
 from .radon_device import JosephOnDevice, joseph_needs
 from .ramp import ramp_filtered
 from .ray_tables import ray_table
-from .rebin import gaps, rebinned
+from .rebin import rebinned
 from .scan import check_fan, scan_geometry
 from .shares import CompiledGather, Gather
 from .starts import check_start, fitted

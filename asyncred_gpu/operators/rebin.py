@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..blocks import FloatArray
-from .geometry import FanGeometry, Float64Array, ParallelGeometry
+from .geometry import FanGeometry, Float64Array, ParallelGeometry, gaps
 
 TURN = 2 * np.pi
 # Between views further apart than this many times the usual nothing is interpolated.
@@ -56,13 +56,6 @@ def from_both_sides(sinogram: FloatArray, geometry: FanGeometry) -> BothSides:
     full = np.stack([_at_places(places, row, where) for row, where in zip(turned, moved, strict=True)])
     front, back = np.split(full, 2)
     return BothSides(np.stack([front, back[:, ::-1]]), targets[:half_turn], spacing)
-
-
-def gaps(angles: Float64Array) -> Float64Array:
-    """Between neighbouring views on the circle; one view alone has a turn."""
-    turned = np.sort(np.mod(angles, TURN))
-    found = np.diff(np.append(turned, turned[0] + TURN))
-    return np.asarray(found[found > 1e-9])
 
 
 def _at_angles(

@@ -47,7 +47,7 @@ class TuningDisplay:
         """Show a trial that is done."""
         self._count += 1
         self._spent += trial.sweeps
-        better = self._best is None or trial.score.value < self._best.score.value or is_same(trial, self._best)
+        better = self._best is None or trial.score.value < self._best.score.value or trial.pair == self._best.pair
         if self._best is None or (better and math.isfinite(trial.score.value)):
             self._best = trial
         again = ", again from a better image, whose score counts" if trial.again else ""
@@ -72,11 +72,6 @@ class TuningDisplay:
 
     def _print(self, line: str) -> None:
         self._console.print(line, soft_wrap=True)
-
-
-def is_same(trial: Trial, other: Trial) -> bool:
-    """Of one pair."""
-    return (trial.sigma, trial.tau) == (other.sigma, other.tau)
 
 
 def said(trial: Trial) -> str:

@@ -38,6 +38,11 @@ class Trial:
     seconds: float
     again: bool = False
 
+    @property
+    def pair(self) -> tuple[float | None, float]:
+        """(σ, τ)."""
+        return self.sigma, self.tau
+
 
 @dataclass(frozen=True)
 class State:

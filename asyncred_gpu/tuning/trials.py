@@ -125,11 +125,11 @@ class Trials:
             self.notes += [note for note in result.notes if note not in self.notes]
             images.append(as_numpy(result.image, "image", 2))
         score = self._criterion.score(tuple(images)) if finite else Score(math.inf, math.inf)
-        tried_before = any((past.sigma, past.tau) == (level, self._taus[tau]) for past in self.trials)
+        tried_before = any(past.pair == (level, self._taus[tau]) for past in self.trials)
         trial = Trial(level, self._taus[tau], score, sweeps, perf_counter() - began, tried_before)
         self.trials.append(trial)
         self._last_state = State(tuple(images)) if finite else State(())
-        again = self.best is not None and (self.best.sigma, self.best.tau) == (trial.sigma, trial.tau)
+        again = self.best is not None and self.best.pair == trial.pair
         if finite and (self.best is None or again or score.value < self.best.score.value):
             self.best, self._best_state, self._best_place = trial, self._last_state, (sigma, tau)
         for callback in self._callbacks:

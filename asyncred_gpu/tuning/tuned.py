@@ -68,6 +68,10 @@ class Tuned:
             lines.append("- Of a pair tried again, from a better image, the last score is shown.")
         return "\n".join(lines) + "\n"
 
+    def page(self) -> str:
+        """Table and legend, as a page in Markdown."""
+        return f"# What was tried ({self.method})\n\n{self.table()}\n{self.legend()}"
+
     def save_figure(self, path: str | Path) -> None:
         """The score (and the SNR, with a reference) over τ, a line a σ, as a new picture file.
 
